@@ -1,0 +1,1 @@
+"""What every process of Stillhouse shares: contracts, the journal, and the science."""

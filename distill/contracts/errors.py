@@ -1,0 +1,157 @@
+"""Every error that a person may meet, each with a stable code.
+
+    StillhouseError
+    ├── InvalidSpec           what was asked can't be, and the field is known
+    │   ├── TooLarge          the request is larger than the server takes
+    │   └── NoRoom            the cluster can never hold what was asked
+    ├── NotFound              no such thing
+    ├── Conflict              the thing is in a state that doesn't allow it
+    ├── InvalidData           a data set can't be read, or isn't what the job file says
+    ├── InvalidWeights        a weights file is torn, not safetensors, or doesn't fit the model
+    ├── TeacherUnavailable    no replica of the teacher answers
+    │   └── TeacherBusy       a replica refuses, for now: its queue is full
+    ├── InvalidAnswer         a teacher's answer has the wrong shape, or holds NaN
+    ├── TrainingDiverged      the loss is NaN or infinite
+    ├── AttemptSuperseded     a newer attempt has taken over, or the job is gone
+    └── DependencyDown        Redis, Ray or the storage doesn't answer
+
+Every one pickles, prints as its message alone, and carries the fields that a problem document shows.
+"""
+
+from typing import Any, ClassVar
+
+from distill.contracts.base import Stored
+
+
+class Problem(Stored):
+    """An error as data: what travels in records, events and RFC 9457 documents."""
+
+    code: str
+    """Stable, for programs: such as ``invalid_weights``."""
+    message: str
+    """For the person who must act: what was expected, what came, what to do."""
+    field: str | None = None
+    """The dotted path in the job file, such as ``dataset.path``."""
+    expected: str | None = None
+    got: str | None = None
+    hint: str | None = None
+
+
+class StillhouseError(Exception):
+    """The root. ``details`` are the optional fields of `Problem`."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    is_users: ClassVar[bool] = False
+    """True where trying again without a change can't help."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.details)
+
+    def problem(self) -> Problem:
+        """This error as data."""
+        return Problem(code=self.code, message=self.message, **self.details)
+
+
+def _rebuild(kind: type[StillhouseError], message: str, details: dict[str, Any]) -> StillhouseError:
+    return kind(message, **details)
+
+
+class InvalidSpec(StillhouseError):
+    """What was asked can't be, and the field is known."""
+
+    code = "invalid_spec"
+    status = 422
+    is_users = True
+
+
+class TooLarge(InvalidSpec):
+    """The request is larger than the server takes."""
+
+    code = "too_large"
+    status = 413
+
+
+class NoRoom(InvalidSpec):
+    """The cluster can never hold what was asked."""
+
+    code = "no_room"
+
+
+class NotFound(StillhouseError):
+    """No such thing."""
+
+    code = "not_found"
+    status = 404
+    is_users = True
+
+
+class Conflict(StillhouseError):
+    """The thing is in a state that doesn't allow it."""
+
+    code = "conflict"
+    status = 409
+    is_users = True
+
+
+class InvalidData(StillhouseError):
+    """A data set can't be read, or isn't what the job file says."""
+
+    code = "invalid_data"
+    status = 422
+    is_users = True
+
+
+class InvalidWeights(StillhouseError):
+    """A weights file is torn, not safetensors, or doesn't fit the model."""
+
+    code = "invalid_weights"
+    status = 422
+    is_users = True
+
+
+class TeacherUnavailable(StillhouseError):
+    """No replica of the teacher answers."""
+
+    code = "teacher_unavailable"
+    status = 503
+
+
+class TeacherBusy(TeacherUnavailable):
+    """A replica refuses, for now: its queue is full."""
+
+    code = "teacher_busy"
+
+
+class InvalidAnswer(StillhouseError):
+    """A teacher's answer has the wrong shape, or holds NaN."""
+
+    code = "invalid_answer"
+
+
+class TrainingDiverged(StillhouseError):
+    """The loss is NaN or infinite."""
+
+    code = "training_diverged"
+    is_users = True
+
+
+class AttemptSuperseded(StillhouseError):
+    """A newer attempt has taken over, or the job is gone."""
+
+    code = "attempt_superseded"
+
+
+class DependencyDown(StillhouseError):
+    """Redis, Ray or the storage doesn't answer."""
+
+    code = "dependency_down"
+    status = 503

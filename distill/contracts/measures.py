@@ -1,0 +1,101 @@
+"""What is measured of a model, and what a finished attempt leaves: the raw material of every report."""
+
+from distill.contracts.base import Digest, Stored
+from distill.contracts.datasets import DatasetFacts
+
+
+class Size(Stored):
+    """How big and how slow a model is: no data is needed to know it."""
+
+    parameters: int
+    bytes: int
+    """Of the safetensors file."""
+    flops: int
+    """Floating-point operations of one row's forward pass; a multiply-add counts as two."""
+    latency_ms: dict[int, float]
+    """Batch size -> median milliseconds of a forward pass."""
+    latency_threads: int
+    latency_device: str
+
+
+class Quality(Stored):
+    """How good a model is on test data that was never used for a choice."""
+
+    accuracy: float
+    nll: float
+    """Mean negative log-likelihood of the true class, in nats."""
+    calibration_error: float
+    """Expected calibration error, 15 equal-width bins (Guo et al., 2017, arXiv:1706.04599)."""
+    num_rows: int
+
+
+class CurvePoint(Stored):
+    """One epoch of a training."""
+
+    epoch: int
+    """From 1: epochs that are complete."""
+    step: int
+    train_loss: float
+    """Mean over the steps of the epoch."""
+    learning_rate: float
+    validation_accuracy: float | None = None
+    validation_loss: float | None = None
+    seconds: float
+    """Wall time of the epoch's training steps."""
+    rows_per_s: float
+
+
+class Artifact(Stored):
+    """A file that a job leaves for its owner."""
+
+    name: str
+    path: str
+    """Below the storage root."""
+    size_bytes: int
+    digest: Digest
+    media_type: str
+
+
+class TeacherQuality(Stored):
+    """What a teacher's answers on the test data were worth."""
+
+    teacher: str
+    """``name@version``."""
+    ensemble: Quality
+    members: tuple[Quality, ...]
+
+
+class AttemptResult(Stored):
+    """``result.json`` of an attempt that finished."""
+
+    job: str
+    attempt: int
+    dataset: DatasetFacts
+    size: Size
+    quality: Quality
+    agreement: float | None = None
+    """Share of test rows on which student and combined ensemble name the same class."""
+    teachers: tuple[TeacherQuality, ...] = ()
+    ensemble: Quality | None = None
+    """Of all teachers combined as the job file says."""
+    curve: tuple[CurvePoint, ...]
+    steps: int
+    phases: dict[str, float]
+    """Name -> wall seconds, in order."""
+    teacher_rows: int = 0
+    """Rows that teachers were asked for, in training and in measuring."""
+    teacher_wait_s: float = 0.0
+    """Seconds in which the student had nothing to learn from."""
+    artifacts: tuple[Artifact, ...]
+    predictions: str
+    """Path of ``predictions.json`` (`Predictions`), below the storage root."""
+    versions: dict[str, str]
+    """Python, torch, ray, stillhouse."""
+
+
+class Predictions(Stored):
+    """The classes named for each test row, for agreement between any two models."""
+
+    student: tuple[int, ...]
+    ensemble: tuple[int, ...] | None = None
+    truth: tuple[int, ...]

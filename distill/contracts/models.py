@@ -1,0 +1,109 @@
+"""What a model is: its architecture, and the input that it takes."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from distill.contracts.base import Digest, Name, Spec
+
+ZooName = Literal[
+    "mlp", "cnn",
+    "resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet8x4", "resnet32x4",
+    "wrn-16-1", "wrn-16-2", "wrn-28-2", "wrn-40-1", "wrn-40-2",
+]  # fmt: skip
+
+
+class ZooArgs(Spec):
+    """Sizes of a zoo model; what is left out keeps the published size."""
+
+    width: int | None = Field(default=None, ge=1, le=4096)
+    """Channels of the first stage (cnn, resnet*, wrn-*)."""
+    hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] | None = Field(default=None, min_length=1, max_length=16)
+    """Units of the hidden layers (mlp)."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class ZooModel(Spec):
+    """A model of our own zoo, in plain torch."""
+
+    source: Literal["zoo"] = "zoo"
+    name: ZooName
+    args: ZooArgs = ZooArgs()
+
+    @model_validator(mode="after")
+    def _args_fit_the_name(self) -> Self:
+        if self.name == "mlp" and self.args.width is not None:
+            raise ValueError("an mlp has no 'width'; give 'hidden', a list of layer sizes")
+        if self.name != "mlp" and self.args.hidden is not None:
+            raise ValueError(f"a {self.name} has no 'hidden'; give 'width', the channels of its first stage")
+        return self
+
+
+class TransformersModel(Spec):
+    """A model of the transformers library, from a configuration alone: never a download."""
+
+    source: Literal["transformers"]
+    model_type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
+    """Such as ``vit``, ``bert`` or ``resnet``."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Overrides of that model type's default configuration."""
+
+
+ModelSpec = Annotated[ZooModel | TransformersModel, Field(discriminator="source")]
+
+
+class ImageInput(Spec):
+    """uint8 images (N, channels, height, width); the model normalises: (pixel / 255 - mean) / std."""
+
+    kind: Literal["image"] = "image"
+    channels: int = Field(ge=1)
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class VectorInput(Spec):
+    """float32 vectors (N, features); the model normalises: (value - mean) / std."""
+
+    kind: Literal["vector"] = "vector"
+    features: int = Field(ge=1)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class TokensInput(Spec):
+    """int64 token ids (N, length), padded with ``pad_id``."""
+
+    kind: Literal["tokens"] = "tokens"
+    length: int = Field(ge=1)
+    vocabulary: int = Field(ge=1)
+    pad_id: int = 0
+
+
+InputSpec = Annotated[ImageInput | VectorInput | TokensInput, Field(discriminator="kind")]
+
+
+class ModelCard(Spec):
+    """What lies beside a weights file as ``model.json``: all that is needed to build the model again."""
+
+    model: ModelSpec
+    input: InputSpec
+    classes: tuple[str, ...]
+    weights_digest: Digest
+    """Of the safetensors file."""
+
+
+class JobWeights(Spec):
+    """The weights that a finished job left."""
+
+    job: Name
+
+
+class FileWeights(Spec):
+    """A safetensors file inside the data root."""
+
+    path: str = Field(min_length=1, max_length=1024)
+
+
+WeightsRef = JobWeights | FileWeights

@@ -1,0 +1,97 @@
+"""Names of Redis keys, Ray ids and files: every one is made here, nowhere else."""
+
+from pathlib import PurePosixPath
+from typing import Literal
+
+Kind = Literal["job", "study", "teacher"]
+
+PREFIX = "stillhouse:"
+
+
+def record_key(kind: Kind, identity: str) -> str:
+    """The record: one JSON string."""
+    return f"{PREFIX}{kind}:{identity}"
+
+
+def inbox_key(kind: Kind, identity: str) -> str:
+    """Stream of facts not yet applied."""
+    return f"{PREFIX}{kind}:{identity}:inbox"
+
+
+def events_key(kind: Kind, identity: str) -> str:
+    """Stream of what was applied, in order: the only one that followers read."""
+    return f"{PREFIX}{kind}:{identity}:events"
+
+
+def progress_key(job: str) -> str:
+    """Bounded stream of a job's live figures."""
+    return f"{PREFIX}job:{job}:progress"
+
+
+def directive_key(job: str) -> str:
+    """What the control plane wants of the job's workers: one JSON string."""
+    return f"{PREFIX}job:{job}:directive"
+
+
+def lease_key(job: str) -> str:
+    """Holds the number of the attempt that lives; expires when its driver falls silent."""
+    return f"{PREFIX}job:{job}:lease"
+
+
+def index_key(kind: Kind) -> str:
+    """Sorted set: identity by time of creation."""
+    return f"{PREFIX}{kind}s"
+
+
+def active_key(kind: Kind) -> str:
+    """Set of identities that are not final."""
+    return f"{PREFIX}{kind}s:active"
+
+
+WAKE_KEY = f"{PREFIX}wake"
+"""Bounded stream of (kind, identity) whose inbox has something."""
+
+RECONCILER_KEY = f"{PREFIX}reconciler"
+"""Lease of the one control plane that acts on Ray."""
+
+SCHEMA_KEY = f"{PREFIX}schema"
+"""The schema version of everything above."""
+
+
+def submission_id(job: str, attempt: int) -> str:
+    """The Ray job of one attempt."""
+    return f"{job}-{attempt}"
+
+
+def check_submission_id(teacher: str, version: int) -> str:
+    """The Ray job that checks a teacher's version."""
+    return f"check-{teacher}-{version}"
+
+
+def application(teacher: str, version: int) -> str:
+    """The Serve application of a teacher's version."""
+    return f"teacher-{teacher}-{version}"
+
+
+DEPLOYMENT = "Teacher"
+"""The deployment inside each teacher's application."""
+
+
+def attempt_folder(job: str, attempt: int) -> PurePosixPath:
+    """Below the storage root; the only place that an attempt writes to."""
+    return PurePosixPath("runs") / job / str(attempt)
+
+
+def teacher_folder(teacher: str, version: int) -> PurePosixPath:
+    """Below the storage root: ``manifest.json`` and ``member-0/``, ``member-1/``, ..."""
+    return PurePosixPath("teachers") / teacher / str(version)
+
+
+def report_folder(kind: Kind, identity: str) -> PurePosixPath:
+    """Below the storage root: ``report.json``, ``report.md`` and plots."""
+    return PurePosixPath("reports") / f"{kind}-{identity}"
+
+
+LOG_FILE = "log.txt"
+RESULT_FILE = "result.json"
+"""In the attempt's folder."""

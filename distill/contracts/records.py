@@ -1,0 +1,192 @@
+"""What the control plane keeps of jobs and studies, and what it wants of workers."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from distill.contracts.base import Digest, Name, Stored, Timestamp
+from distill.contracts.datasets import DatasetFacts
+from distill.contracts.errors import Problem
+from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.teachers import ResolvedTeacher
+
+
+class JobState(StrEnum):
+    """The states of a job's life; docs/architecture.md draws the edges."""
+
+    QUEUED = "QUEUED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    PAUSING = "PAUSING"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_final(self) -> bool:
+        """Final states never change."""
+        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+
+    @property
+    def has_attempt(self) -> bool:
+        """An attempt may be alive on the cluster."""
+        return self in {JobState.STARTING, JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING}
+
+
+class Reason(Stored):
+    """Why a job is in its state: a stable code, and words for a person."""
+
+    code: str
+    text: str
+
+
+class Wish(StrEnum):
+    """What the control plane wants of an attempt."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+class Directive(Stored):
+    """Read by the driver and by rank 0 each second."""
+
+    version: int
+    """Rises with every change."""
+    attempt: int
+    """The only attempt that may go on; an older one stops."""
+    wish: Wish
+
+
+class CheckpointRef(Stored):
+    """The only resume pointer."""
+
+    path: str
+    """A folder below the storage root."""
+    digest: Digest
+    epoch: int
+    """Epochs that are complete in it."""
+    step: int
+    attempt: int
+
+
+class Phase(StrEnum):
+    """The stations of an attempt, in order; each is reached at most once."""
+
+    CLAIMED = "claimed"
+    """The control plane numbered the attempt."""
+    LAUNCHED = "launched"
+    """Ray accepted it."""
+    STARTED = "started"
+    """Its driver process runs."""
+    CHECKED = "checked"
+    """Data and student are as the job file says; only now are teachers and workers asked for."""
+    WORKERS_READY = "workers_ready"
+    TEACHER_READY = "teacher_ready"
+    """The first answer came (jobs with teachers)."""
+    TRAINING = "training"
+    """The first step is done."""
+    TRAINED = "trained"
+    EVALUATED = "evaluated"
+    EXPORTED = "exported"
+    ENDED = "ended"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended, in its own words or in Ray's."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    PAUSED = "paused"
+    WAITED = "waited"
+    """Gave its resources back, for want of a teacher."""
+    LOST = "lost"
+
+
+class Attempt(Stored):
+    """One try at a job."""
+
+    number: int
+    phases: dict[Phase, Timestamp] = Field(default_factory=dict)
+    seen: dict[str, int] = Field(default_factory=dict)
+    """Writer -> number of its newest applied fact: what is sent twice is applied once."""
+    outcome: Outcome | None = None
+    problem: Problem | None = None
+
+
+class JobRecord(Stored):
+    """Everything known of a job. Changed by `apply_fact` alone."""
+
+    id: Name
+    team: str = "default"
+    study: str | None = None
+    role: str = "student"
+    spec: JobSpec
+    spec_digest: Digest
+    teachers: tuple[ResolvedTeacher, ...] = ()
+    state: JobState = JobState.QUEUED
+    reason: Reason
+    wish: Wish = Wish.RUN
+    attempts: tuple[Attempt, ...] = ()
+    not_before: Timestamp | None = None
+    """Back-off: no new attempt before this."""
+    dataset: DatasetFacts | None = None
+    """Known once an attempt has checked."""
+    num_steps: int | None = None
+    checkpoint: CheckpointRef | None = None
+    epochs: tuple[dict[str, float], ...] = ()
+    """Metrics of each finished epoch."""
+    result: str | None = None
+    """Path of ``result.json``, below the storage root."""
+    revision: int = 0
+    """Rises by one with every change."""
+    applied_id: str = "0-0"
+    """The newest inbox entry that is part of this record."""
+    created_at: Timestamp
+    updated_at: Timestamp
+    ended_at: Timestamp | None = None
+
+    @property
+    def attempt(self) -> int:
+        """The number of the newest attempt; 0 before the first."""
+        return len(self.attempts)
+
+    def directive(self) -> Directive:
+        """What the newest attempt should do."""
+        return Directive(version=self.revision, attempt=self.attempt, wish=self.wish)
+
+
+class StudyRecord(Stored):
+    """A study: its children hold the life, the study their report."""
+
+    id: Name
+    team: str = "default"
+    spec: StudySpec
+    jobs: dict[str, str]
+    """Role -> job id."""
+    report: str | None = None
+    """Folder below the storage root, once every child has ended."""
+    revision: int = 0
+    applied_id: str = "0-0"
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class Progress(Stored):
+    """Live figures of a running attempt: bounded, lossy, never state."""
+
+    attempt: int
+    phase: str
+    """What is happening, in words: ``training``, ``waiting for the teacher``, ``measuring``, ``exporting``."""
+    step: int
+    num_steps: int
+    epoch: int
+    """Complete ones."""
+    num_epochs: int
+    loss: float | None = None
+    rows_per_s: float | None = None
+    eta_s: float | None = None
+    at: Timestamp

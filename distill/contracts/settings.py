@@ -1,0 +1,53 @@
+"""What a node's environment tells every process of ours: where Redis, the storage and the data are.
+
+Secrets come this way too (a Redis password is part of the URL): the environment of a node, never a job's arguments.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from distill.contracts.base import Spec
+
+
+class NodeSettings(Spec):
+    """Read once, where a process starts, and handed down."""
+
+    redis_url: str
+    storage: Path
+    """The root of runs, teachers and reports: shared by every node."""
+    data_root: Path
+    """The user's own data and weights lie below it, and nothing outside it is ever read."""
+    cache: Path
+    """Public data sets, fetched once."""
+    fashion_mnist: Path | None = None
+    """A folder with the four IDX files of Fashion-MNIST, if the operator has one."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "NodeSettings":
+        """Read ``STILLHOUSE_*``; a missing one is named.
+
+        Raises:
+            KeyError: a variable that has no default is not set.
+        """
+        storage = Path(environment["STILLHOUSE_STORAGE"])
+        folder = environment.get("STILLHOUSE_FASHION_MNIST")
+        return cls(
+            redis_url=environment["STILLHOUSE_REDIS_URL"],
+            storage=storage,
+            data_root=Path(environment.get("STILLHOUSE_DATA_ROOT", storage / "data")),
+            cache=Path(environment.get("STILLHOUSE_CACHE", storage / "cache")),
+            fashion_mnist=Path(folder) if folder else None,
+        )
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that `from_environment` reads."""
+        variables = {
+            "STILLHOUSE_REDIS_URL": self.redis_url,
+            "STILLHOUSE_STORAGE": str(self.storage),
+            "STILLHOUSE_DATA_ROOT": str(self.data_root),
+            "STILLHOUSE_CACHE": str(self.cache),
+        }
+        if self.fashion_mnist is not None:
+            variables["STILLHOUSE_FASHION_MNIST"] = str(self.fashion_mnist)
+        return variables

@@ -1,0 +1,154 @@
+"""A teacher: a named, immutable version with one or more members, and what the pool must know of it."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from distill.contracts.base import Digest, Name, Spec, Stored, Timestamp
+from distill.contracts.datasets import DatasetFacts
+from distill.contracts.errors import Problem
+from distill.contracts.measures import Size
+from distill.contracts.models import InputSpec, ModelSpec
+
+
+class MemberFromJob(Spec):
+    """The student that a finished job left."""
+
+    source: Literal["job"] = "job"
+    job: Name
+
+
+class MemberFromFile(Spec):
+    """A safetensors file inside the data root, and the model that it fits."""
+
+    source: Literal["file"]
+    path: str = Field(min_length=1, max_length=1024)
+    model: ModelSpec
+    input: InputSpec
+    classes: tuple[str, ...] = Field(min_length=1)
+
+
+MemberSource = Annotated[MemberFromJob | MemberFromFile, Field(discriminator="source")]
+
+
+class TeacherResources(Spec):
+    """What one replica takes, and how many there may be."""
+
+    num_cpus: float = Field(default=0.5, ge=0, le=1024)
+    num_gpus: float = Field(default=0, ge=0, le=64)
+    threads: int = Field(default=1, ge=1, le=256)
+    """Torch threads of a replica."""
+    replicas: int = Field(default=1, ge=1, le=1024)
+    max_batch_rows: int = Field(default=1024, ge=1, le=65536)
+    """Rows of one forward pass on the device."""
+
+
+class TeacherVersionSpec(Spec):
+    """What a person posts to make a version."""
+
+    members: tuple[MemberSource, ...] = Field(min_length=1, max_length=64)
+    resources: TeacherResources = TeacherResources()
+    alias: Name | None = None
+    """Moved to this version once it is READY."""
+
+
+class TeacherSpec(Spec):
+    """What a person posts to name a teacher."""
+
+    name: Name
+    description: str = Field(default="", max_length=2000)
+
+
+class MemberManifest(Stored):
+    """One member, as the check found it."""
+
+    model: ModelSpec
+    weights_digest: Digest
+    size: Size
+    taps: dict[str, tuple[int, ...]]
+    """Dotted module name -> shape of one row of its output."""
+    trained_on: DatasetFacts | None = None
+    """Known where the member came from a job."""
+    job: str | None = None
+
+
+class TeacherManifest(Stored):
+    """``manifest.json`` of a version: written by a torch process, read by everyone else."""
+
+    teacher: str
+    version: int
+    digest: Digest
+    """Of all members' weights, models and inputs, in order."""
+    input: InputSpec
+    classes: tuple[str, ...]
+    members: tuple[MemberManifest, ...]
+    size: Size
+    """Of all members together, one after the other."""
+    rows_per_s: float
+    """Of the whole ensemble, on the device of the check."""
+    device: str
+
+
+class TeacherVersionState(StrEnum):
+    """CHECKING -> READY | REJECTED."""
+
+    CHECKING = "CHECKING"
+    READY = "READY"
+    REJECTED = "REJECTED"
+
+
+class CheckedMember(Stored):
+    """A member as the control plane resolved it: where its card and weights lie, below the storage or the data root."""
+
+    folder: str | None = None
+    """Below the storage root: holds ``model.json`` and ``model.safetensors``."""
+    file: MemberFromFile | None = None
+    job: str | None = None
+    trained_on: DatasetFacts | None = None
+
+
+class TeacherVersion(Stored):
+    """One version of a teacher."""
+
+    version: int
+    state: TeacherVersionState = TeacherVersionState.CHECKING
+    problem: Problem | None = None
+    """Why it was REJECTED."""
+    members: tuple[CheckedMember, ...]
+    resources: TeacherResources
+    alias: Name | None = None
+    manifest: TeacherManifest | None = None
+    created_at: Timestamp
+    check_launched: bool = False
+
+
+class TeacherRecord(Stored):
+    """Everything known of a teacher."""
+
+    name: Name
+    team: str = "default"
+    description: str = ""
+    aliases: dict[str, int] = Field(default_factory=dict)
+    versions: tuple[TeacherVersion, ...] = ()
+    revision: int = 0
+    """Rises by one with every change."""
+    applied_id: str = "0-0"
+    """The newest inbox entry that is part of this record."""
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class ResolvedTeacher(Stored):
+    """A teacher as a job holds it: the alias is resolved when the job is created, and never again."""
+
+    name: Name
+    version: int
+    digest: Digest
+    weight: float
+    manifest: TeacherManifest
+
+    @property
+    def reference(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"

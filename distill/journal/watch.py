@@ -1,0 +1,110 @@
+"""What the control plane wants of this attempt: polled each second, with the attempt's heartbeat."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Self
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from distill.contracts import names
+from distill.contracts.errors import AttemptSuperseded
+from distill.contracts.records import Directive, JobRecord, Wish
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0
+LEASE_S = 15.0
+
+
+def read_record(redis: Redis, job: str) -> JobRecord:
+    """The job's record.
+
+    Raises:
+        AttemptSuperseded: the job is gone.
+    """
+    stored = redis.get(names.record_key("job", job))
+    if stored is None:
+        raise AttemptSuperseded(f"job {job} has no record: it was deleted")
+    return JobRecord.model_validate_json(str(stored))
+
+
+class DirectiveWatch:
+    """Follows the directive of one attempt; renews its lease too where ``keep_lease`` says so (the driver's part)."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        job: str,
+        *,
+        attempt: int,
+        keep_lease: bool,
+        max_offline_s: float = 600,
+        on_change: Callable[[], None] | None = None,
+    ) -> None:
+        self._redis = redis
+        self._job = job
+        self._attempt = attempt
+        self._keep_lease = keep_lease
+        self._max_offline_s = max_offline_s
+        self._on_change = on_change
+        self._wish = Wish.RUN
+        self._superseded = False
+        self._last_answer = time.monotonic()
+        self._stop = threading.Event()
+        self._poll()
+        self._thread = threading.Thread(target=self._poll_for_ever, name="directive-watch", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def wish(self) -> Wish:
+        """What this attempt should do.
+
+        Raises:
+            AttemptSuperseded: a newer attempt has taken over, the job is gone, or Redis was silent for too long.
+        """
+        if self._superseded:
+            raise AttemptSuperseded(f"attempt {self._attempt} of {self._job} is no longer the one that counts")
+        silent_s = time.monotonic() - self._last_answer
+        if silent_s > self._max_offline_s:
+            raise AttemptSuperseded(f"Redis was silent for {silent_s:.0f} s: another attempt may have taken over")
+        return self._wish
+
+    def close(self) -> None:
+        """Stop polling, and give the lease back."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+        if self._keep_lease and not self._superseded:
+            try:
+                self._redis.delete(names.lease_key(self._job))
+            except RedisError as error:
+                log.warning("the lease of %s will expire by itself: %s", self._job, error)
+
+    def _poll_for_ever(self) -> None:
+        while not self._stop.wait(POLL_S):
+            self._poll()
+
+    def _poll(self) -> None:
+        before = (self._wish, self._superseded)
+        try:
+            stored = self._redis.get(names.directive_key(self._job))
+            directive = None if stored is None else Directive.model_validate_json(str(stored))
+            if directive is None or directive.attempt != self._attempt:
+                self._superseded = True
+            else:
+                self._wish = directive.wish
+                if self._keep_lease:
+                    self._redis.set(names.lease_key(self._job), self._attempt, px=int(LEASE_S * 1000))
+            self._last_answer = time.monotonic()
+        except RedisError as error:
+            log.warning("the directive of %s can't be read: %s", self._job, error)
+        if self._on_change is not None and before != (self._wish, self._superseded):
+            self._on_change()

@@ -1,0 +1,1 @@
+"""The control plane: REST API, job life, launcher, deployer, reports, CLI, and the one-machine stack."""

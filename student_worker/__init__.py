@@ -1,0 +1,1 @@
+"""One attempt at one job, on Ray Train: driver, ranks, checkpoints, export."""

@@ -1,0 +1,1 @@
+"""The teacher pool: Ray Serve applications that answer windows of rows."""
