@@ -11,7 +11,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
 class Spec(BaseModel):
     """What a person writes: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, serialize_by_alias=True
+    )
 
 
 class Stored(BaseModel):

@@ -32,8 +32,8 @@ class ArrayFiles(Spec):
     train: Path
     test: Path | None = None
     """Left out: a seeded tenth of the rows of ``train``."""
-    inputs: str = "inputs"
-    labels: str = "labels"
+    input_array: str = "inputs"
+    label_array: str = "labels"
     """Integer class numbers; -1 where a row has no label."""
     classes: tuple[str, ...] | None = None
     """Class names in order; left out: ``0``, ``1``, ..."""
@@ -45,7 +45,7 @@ class ImageFolder(Spec):
     source: Literal["image-folder"]
     train: Path
     test: Path | None = None
-    size: tuple[int, int] = (32, 32)
+    size: tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] = (32, 32)
     """Height, width."""
     channels: Literal[1, 3] = 3
 
@@ -56,8 +56,8 @@ class Parquet(Spec):
     source: Literal["parquet"]
     train: Path
     test: Path | None = None
-    inputs: str = "inputs"
-    labels: str = "labels"
+    input_column: str = "inputs"
+    label_column: str = "labels"
     classes: tuple[str, ...] | None = None
 
 
@@ -123,23 +123,49 @@ class CropFlip(Spec):
 Augmentation = Annotated[NoAugmentation | CropFlip, Field(discriminator="policy")]
 
 
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+DIGITS_CLASSES = tuple("0123456789")
+
+
 class _Use(Spec):
     rows: Rows = Rows()
     labels: Labels = AllLabels()
     validation: Holdout = Holdout()
     augmentation: Augmentation = NoAugmentation()
 
+    @property
+    def known_classes(self) -> tuple[str, ...] | None:
+        """Class names in order, where they are known before the data is read."""
+        return None
+
 
 class FashionMnistData(FashionMnist, _Use):
     """Fashion-MNIST, and the part of it that is used."""
+
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """Its ten kinds of clothes."""
+        return FASHION_MNIST_CLASSES
 
 
 class DigitsData(Digits, _Use):
     """Digits, and the part of them that is used."""
 
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """0 to 9."""
+        return DIGITS_CLASSES
+
 
 class ArrayData(ArrayFiles, _Use):
     """The user's arrays, and the part of them that is used."""
+
+    @property
+    def known_classes(self) -> tuple[str, ...] | None:
+        """What the job file says."""
+        return self.classes
 
 
 class ImageFolderData(ImageFolder, _Use):
@@ -148,6 +174,11 @@ class ImageFolderData(ImageFolder, _Use):
 
 class ParquetData(Parquet, _Use):
     """The user's Parquet file, and the part of it that is used."""
+
+    @property
+    def known_classes(self) -> tuple[str, ...] | None:
+        """What the job file says."""
+        return self.classes
 
 
 DatasetSpec = Annotated[

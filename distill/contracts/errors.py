@@ -2,6 +2,7 @@
 
     StillhouseError
     ├── InvalidSpec           what was asked can't be, and the field is known
+    │   ├── UnknownTeacher    the job names a teacher that isn't there, or isn't READY
     │   ├── TooLarge          the request is larger than the server takes
     │   └── NoRoom            the cluster can never hold what was asked
     ├── NotFound              no such thing
@@ -61,6 +62,17 @@ class StillhouseError(Exception):
         return Problem(code=self.code, message=self.message, **self.details)
 
 
+def errors_by_code() -> dict[str, type[StillhouseError]]:
+    """Code -> class, of the whole tree."""
+    found: dict[str, type[StillhouseError]] = {}
+    waiting = [StillhouseError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.code] = kind
+        waiting.extend(kind.__subclasses__())
+    return found
+
+
 def _rebuild(kind: type[StillhouseError], message: str, details: dict[str, Any]) -> StillhouseError:
     return kind(message, **details)
 
@@ -71,6 +83,12 @@ class InvalidSpec(StillhouseError):
     code = "invalid_spec"
     status = 422
     is_users = True
+
+
+class UnknownTeacher(InvalidSpec):
+    """The job names a teacher that isn't there, or isn't READY."""
+
+    code = "unknown_teacher"
 
 
 class TooLarge(InvalidSpec):

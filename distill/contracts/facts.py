@@ -12,7 +12,7 @@ from distill.contracts.base import Stored, Timestamp
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import Problem
 from distill.contracts.records import CheckpointRef, Outcome, Phase
-from distill.contracts.teachers import TeacherManifest
+from distill.contracts.teachers import TeacherManifest, TeacherVersion
 
 
 class _WorkerFact(Stored):
@@ -132,7 +132,7 @@ class VersionCreated(Stored):
     """A new version waits for its check."""
 
     kind: Literal["version_created"] = "version_created"
-    version: int
+    version: TeacherVersion
     at: Timestamp
 
 

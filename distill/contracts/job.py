@@ -211,7 +211,9 @@ class JobSpec(Spec):
             raise ValueError("objective: every weight is 0, so nothing would be learned; give one term a weight > 0")
         served = [term for term in self.objective if isinstance(term, SoftTargetsTerm)]
         if served and not self.teachers:
-            raise ValueError("objective: 'soft_targets' needs a teacher, and 'teachers' is empty; name one, or drop the term")
+            raise ValueError(
+                "objective: 'soft_targets' needs a teacher, and 'teachers' is empty; name one, or drop the term"
+            )
         if self.teachers and not served:
             raise ValueError("teachers: no term of the objective uses them; add a 'soft_targets' term, or drop them")
         for term in served:

@@ -130,7 +130,11 @@ class JobRecord(Stored):
     state: JobState = JobState.QUEUED
     reason: Reason
     wish: Wish = Wish.RUN
+    wished_at: Timestamp | None = None
+    """When the wish last changed."""
     attempts: tuple[Attempt, ...] = ()
+    teacher_awaited_since: Timestamp | None = None
+    """Since when no teacher has answered; none while they do."""
     not_before: Timestamp | None = None
     """Back-off: no new attempt before this."""
     dataset: DatasetFacts | None = None
@@ -153,6 +157,11 @@ class JobRecord(Stored):
     def attempt(self) -> int:
         """The number of the newest attempt; 0 before the first."""
         return len(self.attempts)
+
+    @property
+    def newest(self) -> Attempt | None:
+        """The newest attempt."""
+        return self.attempts[-1] if self.attempts else None
 
     def directive(self) -> Directive:
         """What the newest attempt should do."""

@@ -1,0 +1,119 @@
+"""A Parquet file: a column of inputs, and one of labels."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill.contracts.datasets import ParquetData
+from distill.science.datasets.images import read_image
+from distill.science.datasets.paths import inside_root
+from distill.science.datasets.raw import Raw, Split, checked_split, invalid, numbered_classes, split_off_test
+
+
+def load_parquet(spec: ParquetData, root: Path) -> Raw:
+    """The splits of one or two files below ``root``.
+
+    Lists of floats are vectors and lists of integers token ids, all of one length; bytes (or the struct with ``bytes``
+    in it that image data sets use) are encoded PNG or JPEG images, all of one size. An empty label means none.
+
+    Raises:
+        InvalidData: a path leads out of the root, a file is torn, a column is missing or no model takes it.
+    """
+    file = inside_root(root, spec.train, field="dataset.train")
+    train = _split(spec, file, "dataset.train")
+    if spec.test is None:
+        train, test = split_off_test(train)
+        files: tuple[Path, ...] = (file,)
+    else:
+        test_file = inside_root(root, spec.test, field="dataset.test")
+        test = _split(spec, test_file, "dataset.test")
+        files = (file, test_file)
+    return Raw(
+        train=train,
+        test=test,
+        classes=numbered_classes(spec.classes, train, test),
+        files=files,
+        reading=f"parquet {spec.input_column} {spec.label_column}",
+    )
+
+
+def _split(spec: ParquetData, file: Path, field: str) -> Split:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as opened:
+            there = opened.schema_arrow.names
+            # 'label_column' may be missing unless the job file itself says that name
+            required = {spec.input_column} | ({spec.label_column} if "label_column" in spec.model_fields_set else set())
+            if missing := sorted(required - set(there)):
+                raise invalid(
+                    field,
+                    f"'{file.name}' has no column '{missing[0]}'",
+                    expected=" and ".join(sorted(required)),
+                    got=", ".join(there) or "no columns",
+                )
+            table = opened.read(columns=[name for name in (spec.input_column, spec.label_column) if name in there])
+    except (OSError, pa.ArrowException) as error:
+        raise invalid(field, f"'{file.name}' is torn, or not a Parquet file ({error})") from error
+    labels = _labels(table.column(spec.label_column), field) if spec.label_column in table.column_names else None
+    return checked_split(_inputs(table.column(spec.input_column), field), labels, field=field)
+
+
+def _labels(column: Any, field: str) -> Tensor:
+    import pyarrow as pa
+
+    if not pa.types.is_integer(column.type):
+        raise invalid(field, "labels must be integers", expected="an integer column", got=str(column.type))
+    return torch.from_numpy(column.fill_null(-1).to_numpy().astype("int64"))
+
+
+def _inputs(column: Any, field: str) -> Tensor:
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return _images([cell and cell["bytes"] for cell in column.to_pylist()], field)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return _images(column.to_pylist(), field)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _numbers(column.combine_chunks(), field)
+    raise invalid(field, "no model takes such a column", expected="lists of numbers, or encoded images", got=str(kind))
+
+
+def _numbers(column: Any, field: str) -> Tensor:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, lengths = column.type.value_type, pc.unique(pc.list_value_length(column)).to_pylist()
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise invalid(field, "lists must hold numbers", expected="integers or floats", got=str(kind))
+    if len(lengths) != 1 or lengths[0] is None or column.flatten().null_count:
+        raise invalid(
+            field,
+            "every row must be a full list of one length; pad token ids with 0",
+            expected="one length",
+            got=f"lengths {sorted(lengths, key=str)[:5]}, {column.flatten().null_count} empty values",
+        )
+    numbers = column.flatten().to_numpy(zero_copy_only=False)
+    kept = numbers.astype("int64" if pa.types.is_integer(kind) else "float32")
+    return torch.from_numpy(kept.reshape(len(column), lengths[0]))
+
+
+def _images(cells: list[bytes | None], field: str) -> Tensor:
+    if not cells or any(cell is None for cell in cells):
+        raise invalid(field, "a row has no image", expected="an image in every row", got=f"{len(cells)} rows")
+    first = read_image(io.BytesIO(cells[0] or b""), channels=None, size=None, name="row 0", field=field)
+    images = torch.empty((len(cells), *first.shape), dtype=torch.uint8)
+    for row, cell in enumerate(cells):
+        name = f"row {row}"
+        image = read_image(io.BytesIO(cell or b""), channels=len(first), size=None, name=name, field=field)
+        if image.shape != first.shape:
+            raise invalid(
+                field, f"{name} has another size", expected=str(tuple(first.shape)), got=str(tuple(image.shape))
+            )
+        images[row] = image
+    return images

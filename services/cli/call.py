@@ -1,0 +1,77 @@
+"""What one call of the program was told, and the client that follows from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from distill.contracts.errors import NotFound
+from services.cli.screen import say
+
+if TYPE_CHECKING:
+    from distill.contracts.records import JobRecord
+    from services.client.client import Kind, StillhouseClient
+
+Found = TypeVar("Found")
+
+NUM_KNOWN = 200
+"""How many of the newest jobs and studies are looked through for a likeness."""
+
+
+@dataclass
+class Call:
+    """The options that stand before the command."""
+
+    server: str | None = None
+    as_json: bool = False
+
+
+def client_of(context: typer.Context, *, as_json: bool = False) -> "StillhouseClient":
+    """A client of the server that the person means."""
+    from services.client import StillhouseClient
+
+    call = context.ensure_object(Call)
+    call.as_json = as_json
+    return StillhouseClient(call.server)
+
+
+def kind_of(client: "StillhouseClient", identity: str) -> "Kind":
+    """Whether it is a job or a study.
+
+    Raises:
+        NotFound: it is neither; the hint names what looks like it.
+    """
+    return or_suggest(client, identity, lambda: client.kind_of(identity))
+
+
+def job_of(client: "StillhouseClient", identity: str) -> "JobRecord":
+    """The job; of a study, its student.
+
+    Raises:
+        NotFound: it is neither; the hint names what looks like it.
+    """
+    if kind_of(client, identity) == "job":
+        return client.job(identity)
+    children = client.study(identity).children
+    others = ", ".join(f"{role} {job.id}" for role, job in children.items())
+    say(f"{identity} is a study ({others}): taking its student")
+    return children["student"]
+
+
+def or_suggest(client: "StillhouseClient", identity: str, look: Callable[[], Found]) -> Found:
+    """What ``look`` finds; where it finds nothing, the error says what looks like ``identity``."""
+    try:
+        return look()
+    except NotFound as error:
+        known = [view.study.id for view in islice(client.studies(), NUM_KNOWN)]
+        known += [job.id for job in islice(client.jobs(), NUM_KNOWN)]
+        like = [one for one in known if one.startswith(identity)][:3] or get_close_matches(identity, known)
+        hint = (
+            f"did you mean {' or '.join(like)}?"
+            if like
+            else "`stillhouse jobs` and `stillhouse studies` show what there is"
+        )
+        raise NotFound(error.message, got=identity, hint=hint) from error

@@ -1,0 +1,64 @@
+"""Records as lines for a person."""
+
+from collections.abc import Iterator
+
+from distill.contracts.records import Attempt, JobRecord
+from distill.contracts.teachers import TeacherRecord, TeacherVersion
+from services.cli.screen import ago
+from services.control_plane.views import StudyView
+
+
+def job_card(job: JobRecord) -> Iterator[str]:
+    """One job."""
+    yield f"{job.id}  {job.state}: {job.reason.text}"
+    yield f"  role       {job.role}" + (f" of study {job.study}" if job.study else "")
+    yield f"  created    {ago(job.created_at)}" + (f", ended {ago(job.ended_at)}" if job.ended_at else "")
+    yield f"  student    {_student(job)}"
+    yield f"  teachers   {', '.join(teacher.reference for teacher in job.teachers) or 'none: it learns from labels'}"
+    if job.dataset:
+        data = job.dataset
+        yield f"  data       {data.source}: {data.num_train} rows, {data.num_labelled} labels, {data.num_test} test rows"
+    yield f"  epochs     {len(job.epochs)} of {job.spec.training.epochs}"
+    if job.checkpoint:
+        yield f"  checkpoint after epoch {job.checkpoint.epoch}, of attempt {job.checkpoint.attempt}"
+    for attempt in job.attempts:
+        yield from _attempt_lines(attempt)
+
+
+def study_card(view: StudyView) -> Iterator[str]:
+    """One study."""
+    yield f"{view.study.id}  {view.state}"
+    for role, job in view.children.items():
+        yield f"  {role:10} {job.id}  {job.state}: {job.reason.text}"
+    yield f"  report     {'ready' if view.study.report else 'not yet'}"
+
+
+def teacher_card(teacher: TeacherRecord) -> Iterator[str]:
+    """One teacher."""
+    yield f"{teacher.name}" + (f": {teacher.description}" if teacher.description else "")
+    for alias, number in sorted(teacher.aliases.items()):
+        yield f"  {teacher.name}@{alias} -> {number}"
+    for version in teacher.versions:
+        yield from version_lines(version)
+
+
+def version_lines(version: TeacherVersion) -> Iterator[str]:
+    """One version of a teacher."""
+    yield f"  version {version.version}  {version.state}, {len(version.members)} members, {ago(version.created_at)}"
+    if version.problem:
+        yield f"    {version.problem.message}"
+    if version.manifest:
+        card = version.manifest
+        yield f"    {card.size.parameters:,} parameters, {len(card.classes)} classes, {card.rows_per_s:,.0f} rows/s on {card.device}"
+
+
+def _attempt_lines(attempt: Attempt) -> Iterator[str]:
+    furthest = list(attempt.phases)[-1] if attempt.phases else "not begun"
+    yield f"  attempt {attempt.number}  {attempt.outcome or furthest}"
+    if attempt.problem:
+        yield f"    {attempt.problem.message}"
+
+
+def _student(job: JobRecord) -> str:
+    student = job.spec.student
+    return student.name if student.source == "zoo" else f"transformers {student.model_type}"

@@ -1,0 +1,74 @@
+"""`stillhouse`: the program."""
+
+from typing import Any
+
+import typer
+from click import Context
+from typer.core import TyperGroup
+
+from distill.contracts.errors import StillhouseError
+from services.cli import demo, exit_codes, jobs, machine, studies, teachers
+from services.cli.call import Call
+from services.cli.screen import show_error
+
+
+class _Program(TyperGroup):
+    """Ends with the exit code that an error stands for."""
+
+    def invoke(self, ctx: Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StillhouseError as error:
+            show_error(error, as_json=bool(getattr(ctx.obj, "as_json", False)))
+            raise typer.Exit(exit_codes.exit_code(error)) from error
+
+
+app = typer.Typer(
+    name="stillhouse",
+    cls=_Program,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    epilog=exit_codes.TABLE,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def program(
+    context: typer.Context,
+    server: str | None = typer.Option(
+        None,
+        "--server",
+        metavar="URL",
+        help="The control plane. Left out: STILLHOUSE_URL, else the stack of this machine.",
+    ),
+) -> None:
+    """Stillhouse: a shared pool of teacher ensembles teaches small students.
+
+    A first round, in three terminals or one after the other:
+
+    - `stillhouse up` starts everything on this machine
+    - `stillhouse submit examples/fashion-study.yaml --watch` trains a student, and shows how it goes
+    - `stillhouse report ID` says what was gained, `stillhouse download ID` fetches the student
+
+    Or see it all at once: `stillhouse demo`.
+    """
+    context.obj = Call(server=server)
+
+
+machine.register(app)
+jobs.register(app)
+studies.register(app)
+teachers.register(app)
+demo.register(app)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What followers see, in words: one line for each fact worth a person's attention."""
+
+from datetime import datetime
+
+from distill.contracts import facts
+from distill.contracts.events import Event
+from distill.contracts.records import Outcome, Phase
+
+PHASES = {
+    Phase.STARTED: "its driver runs; reading the data",
+    Phase.WORKERS_READY: "workers are ready",
+    Phase.TEACHER_READY: "the teacher's first answer came",
+    Phase.TRAINING: "the first step is done",
+    Phase.TRAINED: "trained; measuring on test data",
+    Phase.EVALUATED: "measured; exporting",
+    Phase.EXPORTED: "exported",
+}
+"""Those that other facts say already are left out."""
+
+OUTCOMES = {
+    Outcome.FINISHED: "finished",
+    Outcome.FAILED: "failed",
+    Outcome.CANCELLED: "stopped, as was asked",
+    Outcome.PAUSED: "paused",
+    Outcome.WAITED: "gave its resources back, for want of a teacher",
+    Outcome.LOST: "was lost",
+}
+
+
+def tell(event: Event, *, who: str) -> str | None:
+    """The event as a line; None where it says nothing new to a person."""
+    words = _words(event)
+    return None if words is None else f"{_time(event)} {who}: {words}"
+
+
+def _words(event: Event) -> str | None:
+    match event.fact:
+        case facts.JobCreated():
+            return "queued"
+        case facts.AttemptClaimed(attempt=number):
+            return "starting" if number == 1 else f"starting attempt {number}"
+        case facts.PhaseReached(phase=phase):
+            return PHASES.get(phase)
+        case facts.AttemptChecked(dataset=data, num_steps=num_steps):
+            return f"{data.source}: {data.num_train:,} rows, {data.num_labelled:,} labels; {num_steps:,} steps"
+        case facts.TeacherAwaited(teacher=teacher, text=text):
+            return f"waits for teacher {teacher}: {text}"
+        case facts.TeacherReturned(teacher=teacher):
+            return f"teacher {teacher} answers again"
+        case facts.EpochEnded(epoch=epoch, metrics=metrics):
+            return f"epoch {epoch}: {figures(metrics)}"
+        case facts.AttemptEnded(outcome=outcome, problem=problem):
+            return OUTCOMES[outcome] + (f": {problem.message}" if problem else "")
+        case facts.AttemptLost(problem=problem):
+            return f"attempt lost: {problem.message}"
+        case facts.QueueReason(text=text):
+            return text
+        case facts.CancelAsked():
+            return "asked to end"
+        case facts.StudyReported():
+            return "the report is written"
+    return None
+
+
+def figures(metrics: dict[str, float]) -> str:
+    """The metrics of an epoch that a person looks at first."""
+    shown = []
+    if "train_loss" in metrics:
+        shown.append(f"loss {metrics['train_loss']:.4f}")
+    if metrics.get("validation_accuracy") is not None:
+        shown.append(f"validation accuracy {100 * metrics['validation_accuracy']:.1f} %")
+    return ", ".join(shown) or ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+def _time(event: Event) -> str:
+    at: datetime = event.fact.at
+    return f"{at.astimezone():%H:%M:%S}"

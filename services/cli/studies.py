@@ -1,0 +1,46 @@
+"""Commands for studies: a job, and what it is compared with."""
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from services.cli.call import client_of, or_suggest
+from services.cli.screen import Json, ago, show_json, show_table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (studies, study):
+        app.command(rich_help_panel="Jobs and studies")(command)
+
+
+def studies(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List studies, the newest first."""
+    with client_of(context, as_json=as_json) as client:
+        found = list(islice(client.studies(), limit))
+    if as_json:
+        show_json(found)
+        return
+    rows = ((one.study.id, one.state, ", ".join(one.children), ago(one.study.created_at)) for one in found)
+    show_table(("ID", "STATE", "JOBS", "CREATED"), rows)
+
+
+def study(
+    context: typer.Context,
+    identity: Annotated[str, typer.Argument(metavar="ID", help="A study.")],
+    as_json: Json = False,
+) -> None:
+    """Show one study and its jobs."""
+    with client_of(context, as_json=as_json) as client:
+        found = or_suggest(client, identity, lambda: client.study(identity))
+    if as_json:
+        show_json(found)
+        return
+    from services.cli.cards import study_card
+
+    typer.echo("\n".join(study_card(found)))

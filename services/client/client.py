@@ -1,0 +1,231 @@
+"""The one public door to a Stillhouse server."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+import httpx
+
+from distill.contracts.errors import NotFound
+from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.measures import Artifact
+from distill.contracts.records import JobRecord, JobState
+from distill.contracts.report import Report
+from distill.contracts.teachers import TeacherRecord, TeacherSpec, TeacherVersion, TeacherVersionSpec
+from services.client.download import download
+from services.client.following import Followed, follow
+from services.client.where import find_server
+from services.client.wire import Wire, error_of
+from services.control_plane.views import ArtifactList, JobPage, LogPage, StudyPage, StudyView, TeacherList
+
+Kind = Literal["job", "study"]
+LOG_POLL_S = 1.0
+
+
+class StillhouseClient:
+    """A blocking client; safe to use from one thread at a time.
+
+    Without ``url`` it finds the server itself (`services.client.where`).
+
+    Every method may raise:
+        DependencyDown: the server doesn't answer, or one of its own dependencies doesn't.
+        StillhouseError: the server refused; the class says why, ``details`` name the field.
+    """
+
+    def __init__(self, url: str | None = None, *, timeout_s: float = 30.0) -> None:
+        self._wire = Wire(find_server(url), timeout_s=timeout_s)
+
+    @property
+    def url(self) -> str:
+        """Base URL of the server."""
+        return self._wire.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close connections."""
+        self._wire.close()
+
+    # Jobs
+
+    def submit_job(self, spec: JobSpec) -> JobRecord:
+        """Queue a job."""
+        return self._wire.ask(JobRecord, "POST", "/v1/jobs", body=spec.model_dump(mode="json"))
+
+    def job(self, job: str) -> JobRecord:
+        """The stored record."""
+        return self._wire.ask(JobRecord, "GET", _path("job", job))
+
+    def jobs(self, *, state: JobState | None = None, study: str | None = None) -> Iterator[JobRecord]:
+        """Jobs, newest first, page after page."""
+        cursor = None
+        while True:
+            query = {"state": state and state.value, "study": study, "cursor": cursor}
+            page = self._wire.ask(JobPage, "GET", "/v1/jobs", query=query)
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def cancel_job(self, job: str) -> JobRecord:
+        """Ask a job to end, keeping a checkpoint."""
+        return self._wire.ask(JobRecord, "POST", _path("job", job, "cancel"))
+
+    # Studies
+
+    def submit_study(self, spec: StudySpec) -> StudyView:
+        """Queue a study and its jobs."""
+        return self._wire.ask(StudyView, "POST", "/v1/studies", body=spec.model_dump(mode="json"))
+
+    def study(self, study: str) -> StudyView:
+        """The study, its jobs and its state."""
+        return self._wire.ask(StudyView, "GET", _path("study", study))
+
+    def studies(self) -> Iterator[StudyView]:
+        """Studies, newest first, page after page."""
+        cursor = None
+        while True:
+            page = self._wire.ask(StudyPage, "GET", "/v1/studies", query={"cursor": cursor})
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def cancel_study(self, study: str) -> StudyView:
+        """Ask every job of a study to end."""
+        return self._wire.ask(StudyView, "POST", _path("study", study, "cancel"))
+
+    def kind_of(self, identity: str) -> Kind:
+        """Whether this is a job or a study.
+
+        Raises:
+            NotFound: it is neither.
+        """
+        try:
+            self.study(identity)
+        except NotFound:
+            try:
+                self.job(identity)
+            except NotFound as error:
+                raise NotFound(f"there is no job and no study {identity!r}", got=identity) from error
+            return "job"
+        return "study"
+
+    # What they do and leave
+
+    def follow(
+        self, kind: Kind, identity: str, *, after: str | None = None, give_up_s: float = 120.0
+    ) -> Iterator[Followed]:
+        """Everything that happens, from the beginning or after an event id, until the end; survives broken connections.
+
+        Raises:
+            DependencyDown: the server was away for ``give_up_s``.
+        """
+        return follow(self._wire, _path(kind, identity, "events"), after=after, give_up_s=give_up_s)
+
+    def log_pages(self, job: str, *, attempt: int | None = None, follow: bool = False) -> Iterator[LogPage]:
+        """An attempt's log (of the newest, if None) page by page: what is there now, or until it is complete."""
+        offset = 0
+        while True:
+            query = {"attempt": attempt, "offset": offset}
+            page = self._wire.ask(LogPage, "GET", _path("job", job, "logs"), query=query)
+            attempt, offset = page.attempt, page.next_offset
+            if page.text:
+                yield page
+            elif follow and not page.complete:
+                time.sleep(LOG_POLL_S)
+            if page.complete or not (page.text or follow):
+                return
+
+    def log(self, job: str, *, attempt: int | None = None) -> Iterator[str]:
+        """All that is in an attempt's log now, part by part."""
+        return (page.text for page in self.log_pages(job, attempt=attempt))
+
+    def follow_log(self, job: str, *, attempt: int | None = None) -> Iterator[str]:
+        """The log as it grows, until the job ends."""
+        query: dict[str, Any] = {"follow": "true"} | ({"attempt": attempt} if attempt else {})
+        timeout = httpx.Timeout(None, connect=5.0)  # an idle log may be silent for as long as an epoch takes
+        path = _path("job", job, "logs")
+        with self._wire.mapped(), self._wire.http.stream("GET", path, params=query, timeout=timeout) as response:
+            if not response.is_success:
+                response.read()
+                raise error_of(response)
+            yield from response.iter_text()
+
+    def report(self, kind: Kind, identity: str) -> Report:
+        """What was gained and what it cost.
+
+        Raises:
+            Conflict: it isn't written yet.
+        """
+        return self._wire.ask(Report, "GET", _path(kind, identity, "report"))
+
+    def report_markdown(self, kind: Kind, identity: str) -> str:
+        """The report as Markdown. Raises as `report`."""
+        return self._wire.send("GET", _path(kind, identity, "report"), query={"format": "markdown"}).text
+
+    def report_file(self, kind: Kind, identity: str, file: str) -> bytes:
+        """A plot of the report. Raises as `report`, and NotFound."""
+        return self._wire.send("GET", _path(kind, identity, "report", file)).content
+
+    def artifacts(self, job: str) -> list[Artifact]:
+        """The files that a finished job left.
+
+        Raises:
+            Conflict: it has left nothing (yet).
+        """
+        return self._wire.ask(ArtifactList, "GET", _path("job", job, "artifacts")).items
+
+    def download(self, job: str, artifact: Artifact, folder: Path) -> Path:
+        """Fetch one of them into ``folder``, and check its digest; returns the file."""
+        return download(self._wire, _path("job", job, "artifacts", artifact.name), artifact, folder)
+
+    # Teachers
+
+    def create_teacher(self, spec: TeacherSpec) -> TeacherRecord:
+        """Name a teacher.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        return self._wire.ask(TeacherRecord, "POST", "/v1/teachers", body=spec.model_dump(mode="json"))
+
+    def teachers(self) -> list[TeacherRecord]:
+        """Every teacher."""
+        return self._wire.ask(TeacherList, "GET", "/v1/teachers").items
+
+    def teacher(self, name: str) -> TeacherRecord:
+        """One teacher, with its versions and aliases."""
+        return self._wire.ask(TeacherRecord, "GET", f"/v1/teachers/{quote(name, safe='')}")
+
+    def publish(self, name: str, spec: TeacherVersionSpec) -> TeacherVersion:
+        """Make the next version; it is CHECKING until a process has tried it."""
+        path = f"/v1/teachers/{quote(name, safe='')}/versions"
+        return self._wire.ask(TeacherVersion, "POST", path, body=spec.model_dump(mode="json"))
+
+    def teacher_version(self, name: str, version: int) -> TeacherVersion:
+        """One version: its state, and its manifest once it is READY."""
+        return self._wire.ask(TeacherVersion, "GET", f"/v1/teachers/{quote(name, safe='')}/versions/{version}")
+
+    def move_alias(self, name: str, alias: str, version: int) -> TeacherRecord:
+        """Let ``name@alias`` mean this version.
+
+        Raises:
+            Conflict: the version isn't READY.
+        """
+        path = f"/v1/teachers/{quote(name, safe='')}/aliases/{quote(alias, safe='')}"
+        return self._wire.ask(TeacherRecord, "PUT", path, body={"version": version})
+
+
+def _path(kind: Kind, identity: str, *more: str) -> str:
+    plural = {"job": "jobs", "study": "studies"}[kind]
+    return "/" + "/".join(quote(part, safe="") for part in ("v1", plural, identity, *more))

@@ -1,0 +1,82 @@
+"""Following a job or a study: server-sent events, taken up again where they broke off."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx
+from httpx_sse import EventSource, ServerSentEvent, SSEError
+
+from distill.contracts.base import Stored
+from distill.contracts.errors import DependencyDown, StillhouseError
+from distill.contracts.events import Event, ProgressEvent
+from distill.contracts.records import JobState
+from services.client.wire import Wire, error_of
+
+PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+SILENCE_S = 60.0
+"""The server sends a comment far more often: so long a silence is a broken connection."""
+
+
+class End(Stored):
+    """Nothing more will come."""
+
+    state: JobState
+
+
+MODELS: dict[str, type[ProgressEvent | End]] = {"progress": ProgressEvent, "end": End}
+"""Event name -> what its data is; every other name is a fact's kind."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One thing that was sent: ``id`` stands where it can be taken up again, and is None for live figures."""
+
+    id: str | None
+    name: str
+    data: Event | ProgressEvent | End
+
+
+def follow(
+    wire: Wire, path: str, *, after: str | None, give_up_s: float, pause: Callable[[float], None] = time.sleep
+) -> Iterator[Followed]:
+    """Yield what is sent until the ``end``; a broken connection is made again, and nothing is seen twice.
+
+    Raises:
+        NotFound: no such job or study.
+        DependencyDown: the server has not answered for ``give_up_s``.
+    """
+    last, num_failures, heard_at = after, 0, time.monotonic()
+    while True:
+        broken: StillhouseError = DependencyDown(f"{wire.url} ends the events of {path} before their end")
+        try:
+            for sent in _connect(wire, path, last):
+                last, num_failures, heard_at = sent.id or last, 0, time.monotonic()
+                yield sent
+                if isinstance(sent.data, End):
+                    return
+        except DependencyDown as error:
+            broken = error
+        if time.monotonic() - heard_at > give_up_s:
+            raise broken
+        pause(PAUSES_S[min(num_failures, len(PAUSES_S) - 1)])
+        num_failures += 1
+
+
+def _connect(wire: Wire, path: str, last: str | None) -> Iterator[Followed]:
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"} | ({"Last-Event-ID": last} if last else {})
+    timeout = httpx.Timeout(SILENCE_S, connect=5.0)
+    with wire.mapped(), wire.http.stream("GET", path, headers=headers, timeout=timeout) as response:
+        if not response.is_success:
+            response.read()
+            raise error_of(response)
+        try:
+            for event in EventSource(response).iter_sse():
+                yield _read(event)
+        except SSEError as error:
+            raise DependencyDown(f"{wire.url}{path} sends no events: {error}") from error
+
+
+def _read(event: ServerSentEvent) -> Followed:
+    model: type[Event | ProgressEvent | End] = MODELS.get(event.event, Event)
+    return Followed(id=event.id or None, name=event.event, data=model.model_validate_json(event.data))

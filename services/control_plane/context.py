@@ -1,0 +1,41 @@
+"""What every route works with, made once at start and found on the application's state."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from redis.asyncio import Redis
+
+from services.control_plane.ray_rest import RayRest
+from services.control_plane.reconciler import Reconciler
+from services.control_plane.settings import Settings
+from services.control_plane.store import Store
+from services.control_plane.submit import Submission
+
+
+@dataclass(frozen=True)
+class Context:
+    """The control plane's parts."""
+
+    settings: Settings
+    redis: Redis
+    blocking_redis: Redis
+    """For blocking reads: its sockets wait longer."""
+    store: Store
+    ray: RayRest
+    reconciler: Reconciler
+
+    async def submission(self) -> Submission:
+        """What checks and resolves a posted specification, against the cluster as it is now."""
+        node = self.settings.node
+        room = await self.reconciler.resources()
+        return Submission(self.store, storage=node.storage, data_root=node.data_root, room=room)
+
+
+def get_context(request: Request) -> Context:
+    """The context of the application that answers."""
+    context: Context = request.app.state.context
+    return context
+
+
+Parts = Annotated[Context, Depends(get_context)]

@@ -1,0 +1,110 @@
+"""What to do next for a job: pure decisions over its record and what was seen of the cluster."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from distill.contracts.errors import Problem
+from distill.contracts.job import ComputeSpec
+from distill.contracts.records import JobRecord, JobState, Phase, Reason
+from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
+
+SIGNAL_AFTER_S = 30.0
+"""A cancelled attempt that hasn't obeyed its directive is signalled after so long."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is known of a job's attempt outside its record; ``ray`` is None while Ray doesn't answer."""
+
+    ray: RayJob | None
+    has_heartbeat: bool
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Begin the next attempt."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Stay in the queue, and say why."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Hand the claimed attempt to Ray."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Interrupt the attempt's driver."""
+
+
+@dataclass(frozen=True)
+class DeclareLost:
+    """The attempt is gone and left no last word."""
+
+    problem: Problem
+
+
+Decision = Claim | Wait | Launch | Signal | DeclareLost | None
+
+
+def decide_queued(record: JobRecord, *, free: ClusterResources | None, now: datetime) -> Decision:
+    """Start a queued job now, or say what it waits for. ``free`` is None while Ray doesn't answer."""
+    if record.not_before is not None and now < record.not_before:
+        return None
+    if free is None:
+        return Wait(Reason(code="waiting_for_cluster", text="waiting for Ray to answer"))
+    need = needs(record.spec.compute)
+    if need.cpus <= free.cpus and need.gpus <= free.gpus:
+        return Claim()
+    what = (
+        f"{need.gpus:g} GPUs ({free.gpus:g} free)"
+        if need.gpus > free.gpus
+        else f"{need.cpus:g} CPUs ({free.cpus:g} free)"
+    )
+    return Wait(Reason(code="waiting_for_resources", text=f"waiting for {what}"))
+
+
+def decide_attempt(record: JobRecord, observed: Observed) -> Decision:
+    """What the attempt of a STARTING, RUNNING, PAUSING or CANCELLING job needs."""
+    attempt = record.newest
+    if attempt is None or observed.ray is None:
+        return None
+    launched_at = attempt.phases.get(Phase.LAUNCHED)
+    if launched_at is None:
+        return _decide_unlaunched(record, observed.ray)
+    if observed.ray.state.has_ended and not observed.has_heartbeat:
+        return DeclareLost(_lost(observed.ray))
+    if record.state is JobState.CANCELLING and record.wished_at is not None:
+        overdue = observed.now - record.wished_at > timedelta(seconds=SIGNAL_AFTER_S)
+        return Signal() if overdue and not observed.ray.state.has_ended else None
+    return None
+
+
+def _decide_unlaunched(record: JobRecord, ray: RayJob) -> Decision:
+    if record.state is JobState.STARTING:
+        return Launch()
+    if ray.state is RayJobState.ABSENT:
+        return DeclareLost(Problem(code="never_launched", message="cancelled before Ray was asked to start it"))
+    return None
+
+
+def _lost(ray: RayJob) -> Problem:
+    if ray.state is RayJobState.ABSENT:
+        return Problem(code="attempt_lost", message="the cluster no longer knows the attempt: Ray was restarted")
+    detail = f": {ray.message}" if ray.message else ""
+    return Problem(
+        code="attempt_lost", message=f"the attempt's driver ended ({ray.state.value}) without a last word{detail}"
+    )
+
+
+def needs(compute: ComputeSpec) -> ClusterResources:
+    """What a job's workers take."""
+    return ClusterResources(
+        cpus=compute.workers * compute.cpus_per_worker, gpus=compute.workers * compute.gpus_per_worker
+    )

@@ -1,0 +1,60 @@
+"""Request bodies for the OpenAPI document; a test submits each."""
+
+from typing import Any
+
+JOB: dict[str, Any] = {
+    "name": "digits-cnn",
+    "dataset": {"source": "digits", "labels": {"kind": "all"}},
+    "student": {"source": "zoo", "name": "cnn", "args": {"width": 8}},
+    "objective": [{"kind": "labels"}],
+    "training": {"epochs": 5, "batch_size": 64},
+}
+
+DISTILLATION: dict[str, Any] = {
+    "name": "fashion-small",
+    "dataset": {"source": "fashion-mnist", "labels": {"kind": "count", "count": 1000}},
+    "student": {"source": "zoo", "name": "cnn", "args": {"width": 8}},
+    "teachers": [{"name": "fashion@1"}],
+    "objective": [
+        {"kind": "labels", "weight": 0.1},
+        {"kind": "soft_targets", "weight": 0.9, "temperature": 4.0, "target": {"from": "served"}},
+    ],
+    "training": {"epochs": 10, "batch_size": 128},
+}
+
+JOBS = {
+    "labels-alone": {"summary": "A student taught by true labels alone", "value": JOB},
+    "taught": {"summary": "A student taught by a served ensemble and 1,000 labels", "value": DISTILLATION},
+}
+
+STUDIES = {
+    "with-baseline": {
+        "summary": "A taught student beside the same student without teachers",
+        "value": {"name": "fashion-study", "job": DISTILLATION},
+    }
+}
+
+VERSIONS = {
+    "from-jobs": {
+        "summary": "An ensemble of the students that three jobs left",
+        "value": {
+            "members": [{"source": "job", "job": f"member-{seed}-abc234"} for seed in range(3)],
+            "resources": {"num_cpus": 0.5, "replicas": 1},
+            "alias": "prod",
+        },
+    },
+    "from-a-file": {
+        "summary": "One member from a safetensors file in the data root",
+        "value": {
+            "members": [
+                {
+                    "source": "file",
+                    "path": "teachers/mlp.safetensors",
+                    "model": {"source": "zoo", "name": "mlp", "args": {"hidden": [64]}},
+                    "input": {"kind": "image", "channels": 1, "height": 8, "width": 8, "mean": [0.3], "std": [0.35]},
+                    "classes": [str(digit) for digit in range(10)],
+                }
+            ]
+        },
+    },
+}

@@ -1,0 +1,220 @@
+"""The life of a job as one pure function: `apply_fact(record, fact) -> record`.
+
+A fact that is stale (an older attempt, an end state, a number already seen) returns the same record, by identity.
+"""
+
+from datetime import datetime, timedelta
+
+from distill.contracts.errors import Problem, errors_by_code
+from distill.contracts.facts import (
+    AttemptChecked,
+    AttemptClaimed,
+    AttemptEnded,
+    AttemptLaunched,
+    AttemptLost,
+    CancelAsked,
+    CheckpointSaved,
+    EpochEnded,
+    JobFact,
+    PhaseReached,
+    QueueReason,
+    TeacherAwaited,
+    TeacherReturned,
+    WorkerFact,
+)
+from distill.contracts.records import Attempt, JobRecord, JobState, Outcome, Phase, Reason, Wish
+
+EDGES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.STARTING, JobState.CANCELLED}),
+    JobState.STARTING: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLING}),
+    JobState.RUNNING: frozenset(
+        {JobState.SUCCEEDED, JobState.FAILED, JobState.QUEUED, JobState.PAUSING, JobState.CANCELLING}
+    ),
+    JobState.PAUSING: frozenset({JobState.PAUSED, JobState.CANCELLING, JobState.FAILED, JobState.SUCCEEDED}),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
+    JobState.CANCELLING: frozenset({JobState.CANCELLED, JobState.SUCCEEDED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+BACK_OFF_S = (1, 5, 15, 60)
+
+PHASE_REASONS = {
+    Phase.STARTED: Reason(code="checking", text="checking data and student"),
+    Phase.CHECKED: Reason(code="starting_workers", text="starting workers"),
+    Phase.WORKERS_READY: Reason(code="preparing", text="workers are up, preparing the first step"),
+    Phase.TRAINING: Reason(code="training", text="training"),
+    Phase.TRAINED: Reason(code="measuring", text="measuring on test data"),
+    Phase.EVALUATED: Reason(code="exporting", text="exporting the student"),
+}
+
+
+def apply_fact(record: JobRecord, fact: JobFact) -> JobRecord:
+    """Return the record after ``fact``; the same record if the fact is stale."""
+    if record.state.is_final:
+        return record
+    match fact:
+        case AttemptClaimed():
+            return _claimed(record, fact)
+        case CancelAsked():
+            return _cancel_asked(record, fact)
+        case QueueReason():
+            return _waits(record, fact)
+        case AttemptLaunched() | AttemptLost():
+            if fact.attempt != record.attempt or not record.state.has_attempt:
+                return record
+            if isinstance(fact, AttemptLost):
+                return _ended(record, Outcome.LOST, fact.problem, fact.at)
+            return _reached(record, Phase.LAUNCHED, fact.at)
+        case _ if isinstance(fact, WorkerFact):
+            return _worker_said(record, fact)
+    return record
+
+
+def _claimed(record: JobRecord, fact: AttemptClaimed) -> JobRecord:
+    if record.state is not JobState.QUEUED or fact.attempt != record.attempt + 1:
+        return record
+    attempt = Attempt(number=fact.attempt, phases={Phase.CLAIMED: fact.at})
+    return _move(
+        record.model_copy(update={"attempts": (*record.attempts, attempt), "not_before": None}),
+        JobState.STARTING,
+        Reason(code="launching", text=f"launching attempt {fact.attempt} on Ray"),
+        fact.at,
+    )
+
+
+def _cancel_asked(record: JobRecord, fact: CancelAsked) -> JobRecord:
+    if record.wish is Wish.CANCEL:
+        return record
+    wished = record.model_copy(update={"wish": Wish.CANCEL, "wished_at": fact.at})
+    if record.state in {JobState.QUEUED, JobState.PAUSED}:
+        return _move(wished, JobState.CANCELLED, Reason(code="cancelled", text="cancelled before it started"), fact.at)
+    return _move(
+        wished, JobState.CANCELLING, Reason(code="cancelling", text="the workers save a checkpoint and stop"), fact.at
+    )
+
+
+def _waits(record: JobRecord, fact: QueueReason) -> JobRecord:
+    reason = Reason(code=fact.code, text=fact.text)
+    if record.state not in {JobState.QUEUED, JobState.STARTING, JobState.CANCELLING} or record.reason == reason:
+        return record
+    return record.model_copy(update={"reason": reason, "updated_at": fact.at})
+
+
+def _worker_said(record: JobRecord, fact: WorkerFact) -> JobRecord:
+    if fact.attempt != record.attempt or not record.state.has_attempt:
+        return record
+    if fact.number <= record.attempts[-1].seen.get(fact.writer, 0):
+        return record
+    seen = {**record.attempts[-1].seen, fact.writer: fact.number}
+    record = _with_attempt(record, seen=seen)
+    match fact:
+        case PhaseReached():
+            return _reached(record, fact.phase, fact.at)
+        case AttemptChecked():
+            checked = record.model_copy(update={"dataset": fact.dataset, "num_steps": fact.num_steps})
+            return _reached(checked, Phase.CHECKED, fact.at)
+        case TeacherAwaited():
+            since = record.teacher_awaited_since or fact.at
+            waiting = record.model_copy(update={"teacher_awaited_since": since})
+            return _reason(waiting, Reason(code="waiting_for_teacher", text=fact.text), fact.at)
+        case TeacherReturned():
+            returned = record.model_copy(update={"teacher_awaited_since": None})
+            return _reason(returned, PHASE_REASONS[Phase.TRAINING], fact.at)
+        case EpochEnded():
+            kept = tuple(epoch for epoch in record.epochs if epoch["epoch"] < fact.epoch)
+            return record.model_copy(
+                update={"epochs": (*kept, fact.metrics | {"epoch": fact.epoch}), "updated_at": fact.at}
+            )
+        case CheckpointSaved():
+            return record.model_copy(update={"checkpoint": fact.checkpoint, "updated_at": fact.at})
+        case AttemptEnded():
+            return _ended(record.model_copy(update={"result": fact.result}), fact.outcome, fact.problem, fact.at)
+
+
+def _reached(record: JobRecord, phase: Phase, at: datetime) -> JobRecord:
+    phases = record.attempts[-1].phases
+    if phase not in phases:
+        record = _with_attempt(record, phases={**phases, phase: at})
+    if phase is Phase.WORKERS_READY and record.state is JobState.STARTING:
+        return _move(record, JobState.RUNNING, PHASE_REASONS[phase], at)
+    return _reason(record, PHASE_REASONS.get(phase, record.reason), at)
+
+
+def _ended(record: JobRecord, outcome: Outcome, problem: Problem | None, at: datetime) -> JobRecord:
+    phases = {**record.attempts[-1].phases, Phase.ENDED: at}
+    record = _with_attempt(record, phases=phases, outcome=outcome, problem=problem)
+    if outcome is Outcome.FINISHED:
+        if record.state is JobState.STARTING:
+            record = _move(record, JobState.RUNNING, record.reason, at)
+        return _move(record, JobState.SUCCEEDED, Reason(code="finished", text="the student is trained"), at)
+    if record.wish is Wish.CANCEL:
+        return _move(record, JobState.CANCELLED, Reason(code="cancelled", text=_kept(record)), at)
+    if outcome is Outcome.PAUSED and record.wish is Wish.PAUSE:
+        return _move(record, JobState.PAUSED, Reason(code="paused", text=_kept(record)), at)
+    if outcome is Outcome.WAITED:
+        return _waited(record, at)
+    return _try_again(record, outcome, problem, at)
+
+
+def _waited(record: JobRecord, at: datetime) -> JobRecord:
+    waited_s = (at - record.teacher_awaited_since).total_seconds() if record.teacher_awaited_since else 0.0
+    if waited_s >= record.spec.limits.teacher_wait_s:
+        text = f"no teacher answered for {waited_s:.0f} s (limits.teacher_wait_s is {record.spec.limits.teacher_wait_s:.0f})"
+        return _move(record, JobState.FAILED, Reason(code="teacher_unavailable", text=text), at)
+    return _queue_again(
+        record,
+        Reason(code="waiting_for_teacher", text="gave its resources back until a teacher answers"),
+        at,
+        delay_s=5,
+    )
+
+
+def _try_again(record: JobRecord, outcome: Outcome, problem: Problem | None, at: datetime) -> JobRecord:
+    code, text = (
+        (problem.code, problem.message) if problem else (outcome.value, f"the attempt ended as {outcome.value}")
+    )
+    failures = sum(attempt.outcome not in {None, Outcome.WAITED, Outcome.PAUSED} for attempt in record.attempts)
+    if is_users(code) or failures > record.spec.limits.max_failures:
+        return _move(record, JobState.FAILED, Reason(code=code, text=text), at)
+    delay_s = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
+    return _queue_again(
+        record, Reason(code="retrying", text=f"{text}; trying again in {delay_s} s"), at, delay_s=delay_s
+    )
+
+
+def _queue_again(record: JobRecord, reason: Reason, at: datetime, *, delay_s: float) -> JobRecord:
+    record = record.model_copy(update={"not_before": at + timedelta(seconds=delay_s)})
+    if record.state is JobState.PAUSING:
+        return _move(record, JobState.FAILED, reason, at)
+    return _move(record, JobState.QUEUED, reason, at)
+
+
+def is_users(code: str) -> bool:
+    """Whether trying again without a change can't help."""
+    kind = errors_by_code().get(code)
+    return kind is not None and kind.is_users
+
+
+def _kept(record: JobRecord) -> str:
+    if record.checkpoint is None:
+        return "stopped before the first checkpoint"
+    return f"stopped; a checkpoint of step {record.checkpoint.step} is kept"
+
+
+def _with_attempt(record: JobRecord, **changes: object) -> JobRecord:
+    newest = record.attempts[-1].model_copy(update=changes)
+    return record.model_copy(update={"attempts": (*record.attempts[:-1], newest)})
+
+
+def _reason(record: JobRecord, reason: Reason, at: datetime) -> JobRecord:
+    if record.state is JobState.CANCELLING:
+        reason = record.reason
+    return record.model_copy(update={"reason": reason, "updated_at": at})
+
+
+def _move(record: JobRecord, state: JobState, reason: Reason, at: datetime) -> JobRecord:
+    assert state in EDGES[record.state], f"no edge from {record.state} to {state}"  # noqa: S101 - a bug of ours
+    ended_at = at if state.is_final else None
+    return record.model_copy(update={"state": state, "reason": reason, "updated_at": at, "ended_at": ended_at})

@@ -1,0 +1,114 @@
+"""Errors as RFC 9457 problem documents: one place where an exception becomes an answer."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import Field
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+from distill.contracts.base import Stored
+from distill.contracts.errors import Problem, StillhouseError
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = "5"
+CODES = {404: "not_found", 405: "method_not_allowed", 409: "conflict", 413: "too_large", 416: "range_not_satisfiable"}
+
+
+class ProblemDocument(Stored):
+    """An RFC 9457 problem; every error of this API is one."""
+
+    type: str = Field(examples=["urn:stillhouse:problem:unknown_teacher"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["teachers.0.name: there is no teacher 'fashion@9'"])
+    code: str = Field(examples=["unknown_teacher"])
+    field: str | None = Field(default=None, examples=["teachers.0.name"])
+    expected: str | None = Field(default=None, examples=["one of fashion@1, fashion@2"])
+    got: str | None = Field(default=None, examples=["fashion@9"])
+    hint: str | None = Field(default=None, examples=["`stillhouse teachers list` shows what there is"])
+    errors: list[Problem] | None = None
+    """Each field that is wrong, where there are several."""
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of ``app`` with a problem document."""
+
+    @app.exception_handler(StillhouseError)
+    async def known(_: Request, error: StillhouseError) -> JSONResponse:
+        return answer(error.status, error.problem())
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        problems = [problem_of(one) for one in error.errors()]
+        return answer(HTTPStatus.UNPROCESSABLE_ENTITY, problems[0], errors=problems if len(problems) > 1 else None)
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        problem = Problem(code=CODES.get(error.status_code, "http_error"), message=str(error.detail))
+        return answer(error.status_code, problem, headers=error.headers)
+
+    @app.exception_handler(RedisError)
+    async def redis_down(_: Request, error: RedisError) -> JSONResponse:
+        log.warning("Redis: %s", error)
+        problem = Problem(
+            code="dependency_down", message="Redis doesn't answer; nothing was changed. Try again shortly."
+        )
+        return answer(HTTPStatus.SERVICE_UNAVAILABLE, problem)
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected", exc_info=error)
+        return answer(
+            500, Problem(code="internal_error", message="a bug of ours; the control plane's log has the traceback")
+        )
+
+
+def answer(
+    status: int, problem: Problem, *, errors: list[Problem] | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The problem document for ``problem``."""
+    document = ProblemDocument(
+        type=f"urn:stillhouse:problem:{problem.code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=problem.message,
+        errors=errors,
+        **problem.model_dump(exclude={"message"}),
+    )
+    more = dict(headers or {})
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        more["Retry-After"] = RETRY_AFTER_S
+    return JSONResponse(document.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=more)
+
+
+def problem_of(error: Mapping[str, Any]) -> Problem:
+    """A pydantic error as a problem that names the field as the job file does."""
+    location = [str(part) for part in error["loc"] if part != "body"]
+    field = ".".join(location) or None
+    text = str(error["msg"]).removeprefix("Value error, ")
+    kind = str(error["type"])
+    if kind == "extra_forbidden":
+        text = "there is no such key; check its spelling"
+    if kind == "json_invalid":
+        return Problem(code="invalid_json", message=f"the body is not JSON: {error.get('ctx', {}).get('error', text)}")
+    got = error.get("input")
+    shown = None if kind == "missing" or isinstance(got, dict | list) else repr(got)[:200]
+    return Problem(
+        code="invalid_spec", message=f"{field}: {text}" if field else text, field=field, got=shown, expected=text
+    )
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the errors that a route may answer with."""
+    return {
+        status: {"model": ProblemDocument, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
+        for status in (*statuses, 422, 503)
+    }

@@ -1,0 +1,136 @@
+"""Ray's dashboard over REST: jobs, applications, and what the cluster has. The control plane is never a Ray driver."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from distill.contracts.errors import DependencyDown
+
+TIMEOUT_S = 20.0
+
+
+class RayJobState(StrEnum):
+    """What Ray says of a job; ABSENT where it knows none of that name."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    ABSENT = "ABSENT"
+
+    @property
+    def has_ended(self) -> bool:
+        """Nothing of the job runs any more."""
+        return self in {RayJobState.STOPPED, RayJobState.SUCCEEDED, RayJobState.FAILED, RayJobState.ABSENT}
+
+
+@dataclass(frozen=True)
+class RayJob:
+    """A Ray job, as far as we care."""
+
+    state: RayJobState
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ClusterResources:
+    """Sums over the living nodes."""
+
+    cpus: float
+    gpus: float
+
+
+class RayRest:
+    """A client of one cluster's dashboard. Every failure to answer is `DependencyDown`."""
+
+    def __init__(self, base_url: str, token_path: Path | None) -> None:
+        self._token_path = token_path
+        self._http = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_S)
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._http.aclose()
+
+    async def submit(self, submission_id: str, arguments: list[str], *, environment: Mapping[str, str]) -> None:
+        """Start ``python -m <arguments>`` as a Ray job; one that exists already is left as it is."""
+        assert all(_is_plain(argument) for argument in arguments), arguments  # noqa: S101 - all are made by us
+        body = {
+            "submission_id": submission_id,
+            "entrypoint": " ".join(["exec", "python", "-m", *arguments]),
+            "runtime_env": {"env_vars": dict(environment)},
+        }
+        response = await self._send("POST", "/api/jobs/", json=body, allowed=(400, 500))
+        if response.is_success or (await self.job(submission_id)).state is not RayJobState.ABSENT:
+            return
+        raise DependencyDown(f"Ray refused to start {submission_id}: {response.text[:500]}")
+
+    async def job(self, submission_id: str) -> RayJob:
+        """What Ray knows of the job."""
+        response = await self._send("GET", f"/api/jobs/{submission_id}", allowed=(404,))
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return RayJob(RayJobState.ABSENT)
+        body = response.json()
+        return RayJob(RayJobState(body["status"]), str(body.get("message") or ""))
+
+    async def stop(self, submission_id: str) -> None:
+        """Signal the job's driver (SIGINT, then SIGKILL); one that is gone is fine."""
+        await self._send("POST", f"/api/jobs/{submission_id}/stop", allowed=(400, 404, 500))
+
+    async def logs(self, submission_id: str) -> str:
+        """What the job printed."""
+        response = await self._send("GET", f"/api/jobs/{submission_id}/logs", allowed=(400, 404, 500))
+        return str(response.json().get("logs", "")) if response.is_success else ""
+
+    async def applications(self) -> dict[str, Any]:
+        """Name -> details of each Serve application."""
+        response = await self._send("GET", "/api/serve/applications/")
+        found: dict[str, Any] = response.json().get("applications") or {}
+        return found
+
+    async def put_applications(self, config: Mapping[str, Any]) -> None:
+        """Make the set of Serve applications equal to ``config``."""
+        await self._send("PUT", "/api/serve/applications/", json=dict(config))
+
+    async def resources(self) -> ClusterResources:
+        """What the living nodes have in all."""
+        response = await self._send("GET", "/nodes", params={"view": "summary"})
+        nodes = [node["raylet"] for node in response.json()["data"]["summary"]]
+        totals = [node.get("resourcesTotal", {}) for node in nodes if node.get("state") == "ALIVE"]
+        return ClusterResources(
+            cpus=sum(total.get("CPU", 0.0) for total in totals), gpus=sum(total.get("GPU", 0.0) for total in totals)
+        )
+
+    async def ping(self) -> None:
+        """Raises DependencyDown unless the dashboard answers."""
+        await self._send("GET", "/api/version")
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: dict[str, Any] | None = None,
+        params: dict[str, str] | None = None,
+        allowed: tuple[int, ...] = (),
+    ) -> httpx.Response:
+        headers = (
+            {} if self._token_path is None else {"Authorization": f"Bearer {self._token_path.read_text().strip()}"}
+        )
+        try:
+            response = await self._http.request(method, path, json=json, params=params, headers=headers)
+        except (httpx.HTTPError, OSError) as error:
+            raise DependencyDown(f"Ray's dashboard doesn't answer: {error or type(error).__name__}") from error
+        if response.is_success or response.status_code in allowed:
+            return response
+        raise DependencyDown(
+            f"Ray's dashboard answered {response.status_code} to {method} {path}: {response.text[:500]}"
+        )
+
+
+def _is_plain(argument: str) -> bool:
+    return all(character.isalnum() or character in "-_.=" for character in argument)

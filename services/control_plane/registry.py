@@ -1,0 +1,63 @@
+"""The life of teachers and studies as pure functions, and the references between jobs and teachers."""
+
+from distill.contracts.facts import (
+    AliasMoved,
+    CheckLaunched,
+    StudyReported,
+    TeacherFact,
+    VersionChecked,
+    VersionCreated,
+    VersionRejected,
+)
+from distill.contracts.records import StudyRecord
+from distill.contracts.teachers import TeacherRecord, TeacherVersion, TeacherVersionState
+
+
+def apply_teacher_fact(record: TeacherRecord, fact: TeacherFact) -> TeacherRecord:
+    """Return the record after ``fact``; the same record if the fact is stale."""
+    match fact:
+        case VersionCreated(version=version):
+            if version.version != len(record.versions) + 1:
+                return record
+            return record.model_copy(update={"versions": (*record.versions, version), "updated_at": fact.at})
+        case CheckLaunched(version=number):
+            return _replace(record, number, check_launched=True)
+        case VersionChecked(version=number, manifest=manifest):
+            checked = _replace(record, number, state=TeacherVersionState.READY, manifest=manifest)
+            alias = find_version(record, number).alias
+            if checked is record or alias is None:
+                return checked
+            return checked.model_copy(update={"aliases": {**checked.aliases, alias: number}})
+        case VersionRejected(version=number, problem=problem):
+            return _replace(record, number, state=TeacherVersionState.REJECTED, problem=problem)
+        case AliasMoved(alias=alias, version=number):
+            if record.aliases.get(alias) == number:
+                return record
+            return record.model_copy(update={"aliases": {**record.aliases, alias: number}, "updated_at": fact.at})
+
+
+def apply_study_fact(record: StudyRecord, fact: StudyReported) -> StudyRecord:
+    """Return the record after ``fact``; the same record if it has its report."""
+    if record.report is not None:
+        return record
+    return record.model_copy(update={"report": fact.report, "updated_at": fact.at})
+
+
+def find_version(record: TeacherRecord, number: int) -> TeacherVersion:
+    """The version with this number.
+
+    Raises:
+        KeyError: there is none.
+    """
+    for version in record.versions:
+        if version.version == number:
+            return version
+    raise KeyError(number)
+
+
+def _replace(record: TeacherRecord, number: int, **changes: object) -> TeacherRecord:
+    current = find_version(record, number)
+    if current.state is not TeacherVersionState.CHECKING:
+        return record
+    versions = tuple(v.model_copy(update=changes) if v.version == number else v for v in record.versions)
+    return record.model_copy(update={"versions": versions})

@@ -1,0 +1,1 @@
+"""The REST API's routes: thin, one module a noun."""

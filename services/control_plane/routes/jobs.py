@@ -1,0 +1,146 @@
+"""``/v1/jobs``: submit, list, read, cancel, follow, and fetch what a job left."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Depends, Header, Query, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from distill.contracts.base import now
+from distill.contracts.errors import InvalidSpec
+from distill.contracts.facts import CancelAsked
+from distill.contracts.job import JobSpec
+from distill.contracts.records import JobRecord, JobState
+from services.control_plane import examples
+from services.control_plane.artifacts import find_artifact, list_artifacts, send_file
+from services.control_plane.context import Context, Parts
+from services.control_plane.problems import documented
+from services.control_plane.reporting import report_of_job
+from services.control_plane.streams import follow, follow_log, last_event_id, read_log
+from services.control_plane.views import ArtifactList, JobPage, LogPage
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+ReportFormat = Annotated[Literal["json", "markdown"], Query(alias="format")]
+REPORT_FILES = {"json": "report.json", "markdown": "report.md"}
+
+
+async def existing_job(job: str, parts: Parts) -> str:
+    """The job's identity, if there is one: checked before a stream begins."""
+    return (await parts.store.job(job)).id
+
+
+@router.post("", status_code=202, responses=documented(413))
+async def submit(
+    spec: Annotated[JobSpec, Body(openapi_examples=examples.JOBS)], parts: Parts, response: Response
+) -> JobRecord:
+    """Queue a job. The answer is the stored record; follow it at ``Location`` + ``/events``."""
+    job = await (await parts.submission()).job(spec)
+    await parts.store.create_jobs([job])
+    parts.reconciler.wake()
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job
+
+
+@router.get("", responses=documented())
+async def list_jobs(
+    parts: Parts,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=200)] = None,
+    state: JobState | None = None,
+    study: str | None = None,
+) -> JobPage:
+    """Jobs, newest first; filters apply to the rows of the page."""
+    identities, following = await parts.store.page("job", limit=limit, cursor=cursor)
+    jobs = await parts.store.jobs(identities)
+    kept = [job for job in jobs if state in {None, job.state} and study in {None, job.study}]
+    return JobPage(items=kept, next=following)
+
+
+@router.get("/{job}", responses=documented(404))
+async def read_job(job: str, parts: Parts) -> JobRecord:
+    """The stored record."""
+    return await parts.store.job(job)
+
+
+@router.post("/{job}/cancel", status_code=202, responses=documented(404))
+async def cancel(job: str, parts: Parts) -> JobRecord:
+    """Ask the job to end, keeping a checkpoint; asking twice, or after its end, changes nothing."""
+    return await cancel_job(parts, job)
+
+
+async def cancel_job(parts: Context, job: str) -> JobRecord:
+    """Put the wish into the job's inbox, and return the record that it led to."""
+    await parts.store.job(job)
+    await parts.store.append("job", job, CancelAsked(at=now()))
+    parts.reconciler.wake()
+    return await parts.store.job(job)
+
+
+@router.get("/{job}/events", response_class=EventSourceResponse, responses=documented(404))
+async def events(
+    job: Annotated[str, Depends(existing_job)], parts: Parts, after: Annotated[str, Depends(last_event_id)]
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events, each with its stream id; ``Last-Event-ID`` replays what came after. Ends with ``end``."""
+    async for event in follow(parts.store, parts.blocking_redis, "job", job, after=after):
+        yield event
+
+
+@router.get("/{job}/logs", responses=documented(404))
+async def logs(
+    job: str,
+    parts: Parts,
+    attempt: Annotated[int | None, Query(ge=1, description="Left out: the newest.")] = None,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1 << 20)] = 1 << 16,
+    follow_on: Annotated[bool, Query(alias="follow", description="Stream as plain text until the job ends.")] = False,
+) -> Any:
+    """A page of an attempt's log, or all of it as it grows; kept after the cluster is gone."""
+    record = await parts.store.job(job)
+    storage = parts.settings.node.storage
+    if attempt is not None and attempt > max(record.attempt, 1):
+        raise InvalidSpec(f"job {job} has {record.attempt} attempts", field="attempt", got=str(attempt))
+    if follow_on:
+        return StreamingResponse(
+            follow_log(parts.store, storage, job, attempt=attempt), media_type="text/plain; charset=utf-8"
+        )
+    number = attempt or max(record.attempt, 1)
+    text = read_log(storage, job, number, offset, limit)
+    has_ended = record.state.is_final or number < record.attempt
+    return LogPage(
+        job=job,
+        attempt=number,
+        offset=offset,
+        next_offset=offset + len(text),
+        text=text.decode(errors="replace"),
+        complete=has_ended and len(text) < limit,
+    )
+
+
+@router.get("/{job}/report", responses=documented(404, 409))
+async def report(job: str, parts: Parts, report_format: ReportFormat = "json") -> Response:
+    """What was gained and what it cost, as JSON or Markdown."""
+    return await report_of_job(parts, job, REPORT_FILES[report_format])
+
+
+@router.get("/{job}/report/{file}", responses=documented(404, 409))
+async def report_part(job: str, file: str, parts: Parts) -> Response:
+    """A file of the report: ``report.md`` or a plot."""
+    return await report_of_job(parts, job, file)
+
+
+@router.get("/{job}/artifacts", responses=documented(404, 409))
+async def artifacts(job: str, parts: Parts) -> ArtifactList:
+    """What the finished job left."""
+    return ArtifactList(items=list(await list_artifacts(parts, job)))
+
+
+@router.get("/{job}/artifacts/{name}", responses=documented(404, 409, 416))
+async def artifact(
+    job: str, name: str, parts: Parts, if_none_match: Annotated[str | None, Header()] = None
+) -> Response:
+    """One file, whole or by ``Range``; its digest is the ``ETag``."""
+    found = await find_artifact(parts, job, name)
+    return send_file(parts.settings.node.storage, found, if_none_match=if_none_match)

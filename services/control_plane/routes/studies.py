@@ -1,0 +1,89 @@
+"""``/v1/studies``: a job and what it is compared with, as one."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from distill.contracts.job import StudySpec
+from distill.contracts.records import JobRecord, StudyRecord
+from services.control_plane import examples
+from services.control_plane.context import Context, Parts
+from services.control_plane.problems import documented
+from services.control_plane.reporting import report_of_study
+from services.control_plane.routes.jobs import REPORT_FILES, Limit, ReportFormat, cancel_job
+from services.control_plane.streams import follow, last_event_id
+from services.control_plane.views import StudyPage, StudyView, study_state
+
+router = APIRouter(prefix="/v1/studies", tags=["studies"])
+
+
+async def existing_study(study: str, parts: Parts) -> str:
+    """The study's identity, if there is one: checked before a stream begins."""
+    return (await parts.store.study(study)).id
+
+
+@router.post("", status_code=202, responses=documented(413))
+async def submit(
+    spec: Annotated[StudySpec, Body(openapi_examples=examples.STUDIES)], parts: Parts, response: Response
+) -> StudyView:
+    """Queue a study: its jobs and the study itself are stored in one step, or not at all."""
+    study, jobs = await (await parts.submission()).study(spec)
+    await parts.store.create_jobs(jobs, study)
+    parts.reconciler.wake()
+    response.headers["Location"] = f"/v1/studies/{study.id}"
+    return _view(study, jobs)
+
+
+@router.get("", responses=documented())
+async def list_studies(
+    parts: Parts, limit: Limit = 50, cursor: Annotated[str | None, Query(max_length=200)] = None
+) -> StudyPage:
+    """Studies, newest first."""
+    identities, following = await parts.store.page("study", limit=limit, cursor=cursor)
+    studies = await parts.store.studies(identities)
+    return StudyPage(items=[await _read(parts, study) for study in studies], next=following)
+
+
+@router.get("/{study}", responses=documented(404))
+async def read_study(study: str, parts: Parts) -> StudyView:
+    """The study, its children, and its state."""
+    return await _read(parts, await parts.store.study(study))
+
+
+@router.post("/{study}/cancel", status_code=202, responses=documented(404))
+async def cancel(study: str, parts: Parts) -> StudyView:
+    """Cancel every child that hasn't ended."""
+    record = await parts.store.study(study)
+    return _view(record, [await cancel_job(parts, job) for job in record.jobs.values()])
+
+
+@router.get("/{study}/events", response_class=EventSourceResponse, responses=documented(404))
+async def events(
+    study: Annotated[str, Depends(existing_study)], parts: Parts, after: Annotated[str, Depends(last_event_id)]
+) -> AsyncIterator[ServerSentEvent]:
+    """The events of all children in one order; ends with ``end`` when the report is written."""
+    async for event in follow(parts.store, parts.blocking_redis, "study", study, after=after):
+        yield event
+
+
+@router.get("/{study}/report", responses=documented(404, 409))
+async def report(study: str, parts: Parts, report_format: ReportFormat = "json") -> Response:
+    """What was gained and what it cost, as JSON or Markdown."""
+    return await report_of_study(parts, study, REPORT_FILES[report_format])
+
+
+@router.get("/{study}/report/{file}", responses=documented(404, 409))
+async def report_part(study: str, file: str, parts: Parts) -> Response:
+    """A file of the report: ``report.md`` or a plot."""
+    return await report_of_study(parts, study, file)
+
+
+async def _read(parts: Context, study: StudyRecord) -> StudyView:
+    return _view(study, await parts.store.jobs(list(study.jobs.values())))
+
+
+def _view(study: StudyRecord, jobs: list[JobRecord]) -> StudyView:
+    children = {job.role: job for job in jobs}
+    return StudyView(study=study, state=study_state(children), children=children)

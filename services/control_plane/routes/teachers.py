@@ -1,0 +1,94 @@
+"""``/v1/teachers``: name a teacher, publish versions of it, move aliases."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Response
+
+from distill.contracts.base import now
+from distill.contracts.errors import Conflict, NotFound
+from distill.contracts.facts import AliasMoved, VersionCreated
+from distill.contracts.teachers import (
+    TeacherRecord,
+    TeacherSpec,
+    TeacherVersion,
+    TeacherVersionSpec,
+    TeacherVersionState,
+)
+from services.control_plane import examples
+from services.control_plane.context import Context, Parts
+from services.control_plane.problems import documented
+from services.control_plane.registry import find_version
+from services.control_plane.views import Alias, TeacherList
+
+router = APIRouter(prefix="/v1/teachers", tags=["teachers"])
+
+AliasName = Annotated[str, Path(pattern=r"^[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?$", description="Begins with a letter.")]
+TRIES = 5
+
+
+@router.post("", status_code=201, responses=documented(409))
+async def create(spec: TeacherSpec, parts: Parts, response: Response) -> TeacherRecord:
+    """Name a teacher; versions of it are published next."""
+    moment = now()
+    teacher = TeacherRecord(name=spec.name, description=spec.description, created_at=moment, updated_at=moment)
+    await parts.store.create_teacher(teacher)
+    response.headers["Location"] = f"/v1/teachers/{teacher.name}"
+    return teacher
+
+
+@router.get("", responses=documented())
+async def list_teachers(parts: Parts) -> TeacherList:
+    """Every teacher, with its versions and aliases."""
+    return TeacherList(items=await parts.store.teachers())
+
+
+@router.get("/{name}", responses=documented(404))
+async def read(name: str, parts: Parts) -> TeacherRecord:
+    """One teacher, with its versions and aliases."""
+    return await parts.store.teacher(name)
+
+
+@router.post("/{name}/versions", status_code=202, responses=documented(404, 409))
+async def publish(
+    name: str,
+    spec: Annotated[TeacherVersionSpec, Body(openapi_examples=examples.VERSIONS)],
+    parts: Parts,
+    response: Response,
+) -> TeacherVersion:
+    """Make the next version, from finished jobs or from files; it is CHECKING until a process has tried it."""
+    submission = await parts.submission()
+    for _ in range(TRIES):
+        number = len((await parts.store.teacher(name)).versions) + 1
+        version = await submission.version(spec, number=number)
+        await parts.store.append("teacher", name, VersionCreated(version=version, at=version.created_at))
+        stored = await _version(parts, name, number)
+        if stored.created_at == version.created_at:
+            parts.reconciler.wake()
+            response.headers["Location"] = f"/v1/teachers/{name}/versions/{number}"
+            return stored
+    raise Conflict(f"others publish versions of {name} at the same time; try again")
+
+
+@router.get("/{name}/versions/{version}", responses=documented(404))
+async def read_version(name: str, version: int, parts: Parts) -> TeacherVersion:
+    """One version: its state, and its manifest once it is READY."""
+    return await _version(parts, name, version)
+
+
+@router.put("/{name}/aliases/{alias}", responses=documented(404, 409))
+async def move_alias(name: str, alias: AliasName, target: Alias, parts: Parts) -> TeacherRecord:
+    """Let ``name@alias`` mean a READY version; jobs made before keep what they resolved."""
+    version = await _version(parts, name, target.version)
+    if version.state is not TeacherVersionState.READY:
+        raise Conflict(
+            f"{name}@{target.version} is {version.state.value}; an alias points at a READY version", field="version"
+        )
+    await parts.store.append("teacher", name, AliasMoved(alias=alias, version=target.version, at=now()))
+    return await parts.store.teacher(name)
+
+
+async def _version(parts: Context, name: str, number: int) -> TeacherVersion:
+    try:
+        return find_version(await parts.store.teacher(name), number)
+    except KeyError as error:
+        raise NotFound(f"teacher {name} has no version {number}", got=str(number)) from error

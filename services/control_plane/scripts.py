@@ -1,0 +1,45 @@
+"""The two Lua steps that change records: each does all of a change, or nothing."""
+
+CREATE = """
+-- Make records that belong together: all, or none where one exists already.
+-- KEYS: for each record 6 keys: record, index, active, events, group events ('' if none), directive ('' if none)
+-- ARGV: for each record 5 values: record JSON, score, identity, event JSON, directive JSON
+local count = #KEYS / 6
+for i = 0, count - 1 do
+  if redis.call('EXISTS', KEYS[i * 6 + 1]) == 1 then return 0 end
+end
+for i = 0, count - 1 do
+  local record, index, active = KEYS[i * 6 + 1], KEYS[i * 6 + 2], KEYS[i * 6 + 3]
+  local events, group, directive = KEYS[i * 6 + 4], KEYS[i * 6 + 5], KEYS[i * 6 + 6]
+  local json, score, identity = ARGV[i * 5 + 1], ARGV[i * 5 + 2], ARGV[i * 5 + 3]
+  redis.call('SET', record, json)
+  redis.call('ZADD', index, score, identity)
+  redis.call('SADD', active, identity)
+  if ARGV[i * 5 + 4] ~= '' then
+    redis.call('XADD', events, '*', 'event', ARGV[i * 5 + 4])
+    if group ~= '' then redis.call('XADD', group, '*', 'event', ARGV[i * 5 + 4]) end
+  end
+  if directive ~= '' then redis.call('SET', directive, ARGV[i * 5 + 5]) end
+end
+return 1
+"""
+
+APPLY = """
+-- Apply the next inbox entry: record, published event, directive and indexes change together.
+-- Returns 1 if applied, 0 if another writer was first, -1 if there is no record.
+-- KEYS: record, inbox, events, group events ('' if none), active, directive ('' if none)
+-- ARGV: applied_id that the new record was computed from, entry id, record JSON, event JSON ('' if the fact was stale),
+--       identity, '1' if the record needs no more care, directive JSON
+local stored = redis.call('GET', KEYS[1])
+if not stored then return -1 end
+if cjson.decode(stored).applied_id ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[3])
+if ARGV[4] ~= '' then
+  redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'event', ARGV[4])
+  if KEYS[4] ~= '' then redis.call('XADD', KEYS[4], 'MAXLEN', '~', 10000, '*', 'event', ARGV[4]) end
+end
+if KEYS[6] ~= '' then redis.call('SET', KEYS[6], ARGV[7]) end
+if ARGV[6] == '1' then redis.call('SREM', KEYS[5], ARGV[5]) end
+redis.call('XDEL', KEYS[2], ARGV[2])
+return 1
+"""

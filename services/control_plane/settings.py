@@ -1,0 +1,63 @@
+"""What the control plane's environment tells it; read once, at start."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from distill.contracts.base import Spec
+from distill.contracts.errors import InvalidSpec
+from distill.contracts.settings import NodeSettings
+
+
+class Settings(Spec):
+    """Where things are, and the bounds of the API."""
+
+    node: NodeSettings
+    ray_dashboard: str
+    """Base URL of Ray's dashboard: Jobs and Serve REST."""
+    ray_token_path: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8470
+    max_body_bytes: int = 1 << 20
+    teacher_idle_s: float = 120.0
+    """A teacher that no job needs leaves the cluster after so long."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the variables that docs/settings.md lists.
+
+        Raises:
+            KeyError: a variable without a default is not set.
+            InvalidSpec: the host is not a loopback address.
+        """
+        token = environment.get("RAY_AUTH_TOKEN_PATH")
+        return cls(
+            node=NodeSettings.from_environment(environment),
+            ray_dashboard=environment["STILLHOUSE_RAY_DASHBOARD"].rstrip("/"),
+            ray_token_path=Path(token) if token else None,
+            host=refuse_unless_loopback(environment.get("STILLHOUSE_HOST", "127.0.0.1")),
+            port=int(environment.get("STILLHOUSE_PORT", "8470")),
+            teacher_idle_s=float(environment.get("STILLHOUSE_TEACHER_IDLE_S", "120")),
+        )
+
+
+def refuse_unless_loopback(host: str) -> str:
+    """``host``, if only this machine can reach it.
+
+    Raises:
+        InvalidSpec: it is another address: there are no API keys yet, so anyone who reaches the port could run jobs.
+    """
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if is_loopback:
+        return host
+    raise InvalidSpec(
+        f"STILLHOUSE_HOST is {host!r}, which others can reach, and there are no API keys yet: anyone could run jobs. "
+        "Listen on 127.0.0.1, and let people in through an SSH tunnel.",
+        field="STILLHOUSE_HOST",
+        expected="a loopback address, such as 127.0.0.1 or ::1",
+        got=host,
+    )

@@ -1,0 +1,249 @@
+"""Records in Redis: read them, make them, and apply what their inboxes hold. Nothing else writes a record."""
+
+import base64
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from distill.contracts import names
+from distill.contracts.base import Stored
+from distill.contracts.errors import Conflict, InvalidSpec, NotFound
+from distill.contracts.events import Event
+from distill.contracts.facts import FACT, Fact, JobCreated
+from distill.contracts.names import Kind
+from distill.contracts.records import JobRecord, StudyRecord
+from distill.contracts.teachers import TeacherRecord
+from services.control_plane import scripts
+from services.control_plane.life import apply_fact
+from services.control_plane.registry import apply_study_fact, apply_teacher_fact
+
+log = logging.getLogger(__name__)
+
+Record = JobRecord | StudyRecord | TeacherRecord
+
+WAKE_LENGTH = 10_000
+SCHEMA_VERSION = "1"
+
+
+class Store:
+    """The control plane's only way to records."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._create = redis.register_script(scripts.CREATE)
+        self._apply = redis.register_script(scripts.APPLY)
+
+    async def check_schema(self) -> None:
+        """Mark a new Redis with our schema version; refuse one that a newer Stillhouse has written.
+
+        Raises:
+            Conflict: the version in Redis is another one.
+        """
+        await self._redis.set(names.SCHEMA_KEY, SCHEMA_VERSION, nx=True)
+        found = await self._redis.get(names.SCHEMA_KEY)
+        if found != SCHEMA_VERSION:
+            raise Conflict(
+                f"Redis holds records of schema {found!r}, and this is {SCHEMA_VERSION!r}: use the Stillhouse that wrote them"
+            )
+
+    async def job(self, identity: str) -> JobRecord:
+        """The job's record. Raises NotFound."""
+        return JobRecord.model_validate_json(await self._read("job", identity))
+
+    async def study(self, identity: str) -> StudyRecord:
+        """The study's record. Raises NotFound."""
+        return StudyRecord.model_validate_json(await self._read("study", identity))
+
+    async def teacher(self, name: str) -> TeacherRecord:
+        """The teacher's record. Raises NotFound."""
+        return TeacherRecord.model_validate_json(await self._read("teacher", name))
+
+    async def jobs(self, identities: Sequence[str]) -> list[JobRecord]:
+        """The jobs' records, in order; those that are gone are left out."""
+        return [JobRecord.model_validate_json(text) for text in await self._read_many("job", identities)]
+
+    async def studies(self, identities: Sequence[str]) -> list[StudyRecord]:
+        """The studies' records, in order."""
+        return [StudyRecord.model_validate_json(text) for text in await self._read_many("study", identities)]
+
+    async def teachers(self) -> list[TeacherRecord]:
+        """Every teacher."""
+        identities = [str(one) for one in await self._redis.zrange(names.index_key("teacher"), 0, -1)]
+        return [TeacherRecord.model_validate_json(text) for text in await self._read_many("teacher", identities)]
+
+    async def active(self, kind: Kind) -> list[str]:
+        """Identities whose records still need care, sorted."""
+        return sorted(str(one) for one in await self._redis.smembers(names.active_key(kind)))
+
+    async def page(self, kind: Kind, *, limit: int, cursor: str | None) -> tuple[list[str], str | None]:
+        """Identities, newest first, and the cursor of the next page; stable while new ones are made.
+
+        Raises:
+            InvalidSpec: the cursor is not one of ours.
+        """
+        key = names.index_key(kind)
+        start = 0
+        if cursor is not None:
+            rank: Any = await self._redis.zrevrank(key, _decode_cursor(cursor))
+            start = 0 if rank is None else rank + 1
+        found = [str(one) for one in await self._redis.zrevrange(key, start, start + limit)]
+        more = len(found) > limit
+        return found[:limit], _encode_cursor(found[limit - 1]) if more else None
+
+    async def create_jobs(self, jobs: Sequence[JobRecord], study: StudyRecord | None = None) -> None:
+        """Make the jobs, and the study that owns them, in one step.
+
+        Raises:
+            Conflict: one of the identities exists.
+        """
+        keys: list[str] = []
+        args: list[str | float] = []
+        if study is not None:
+            keys += [*_record_keys("study", study.id), names.events_key("study", study.id), "", ""]
+            args += [study.model_dump_json(), study.created_at.timestamp(), study.id, "", ""]
+        for job in jobs:
+            event = _event_of(job, JobCreated(at=job.created_at))
+            group = names.events_key("study", job.study) if job.study else ""
+            keys += [*_record_keys("job", job.id), names.events_key("job", job.id), group, names.directive_key(job.id)]
+            args += [
+                job.model_dump_json(),
+                job.created_at.timestamp(),
+                job.id,
+                event.model_dump_json(),
+                job.directive().model_dump_json(),
+            ]
+        if not await self._create(keys=keys, args=args):
+            raise Conflict(f"{jobs[0].id} exists already; submit again")
+
+    async def create_teacher(self, teacher: TeacherRecord) -> None:
+        """Make a teacher without versions.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        keys = [*_record_keys("teacher", teacher.name), names.events_key("teacher", teacher.name), "", ""]
+        args: list[str | float] = [teacher.model_dump_json(), teacher.created_at.timestamp(), teacher.name, "", ""]
+        if not await self._create(keys=keys, args=args):
+            raise Conflict(
+                f"a teacher named {teacher.name} exists already; publish a new version of it",
+                field="name",
+                got=teacher.name,
+            )
+
+    async def append(self, kind: Kind, identity: str, fact: Fact) -> None:
+        """Put a fact of ours into the inbox, and apply what waits there."""
+        await self._redis.xadd(names.inbox_key(kind, identity), {"fact": fact.model_dump_json()})
+        await self.apply_pending(kind, identity)
+
+    async def apply_pending(self, kind: Kind, identity: str) -> int:
+        """Apply every waiting fact, in order; returns how many changed the record. Safe beside other appliers."""
+        changed = 0
+        while True:
+            entries: Any = await self._redis.xrange(names.inbox_key(kind, identity), count=1)
+            stored = await self._redis.get(names.record_key(kind, identity)) if entries else None
+            if stored is None:
+                return changed
+            changed += await self._apply_entry(kind, _parse(kind, str(stored)), *entries[0])
+
+    async def _apply_entry(self, kind: Kind, record: Record, entry: str, fields: dict[str, str]) -> int:
+        fact = _read_fact(kind, fields)
+        applied = record if fact is None else apply_to(record, fact)
+        changed = applied is not record
+        new: Record = applied.model_copy(update={"applied_id": entry, "revision": record.revision + int(changed)})
+        identity = record.name if isinstance(record, TeacherRecord) else record.id
+        group = names.events_key("study", new.study) if isinstance(new, JobRecord) and new.study else ""
+        keys = [
+            names.record_key(kind, identity),
+            names.inbox_key(kind, identity),
+            names.events_key(kind, identity),
+            group,
+            names.active_key(kind),
+            names.directive_key(identity) if isinstance(new, JobRecord) else "",
+        ]
+        args = [
+            record.applied_id,
+            entry,
+            new.model_dump_json(),
+            _event_of(new, fact).model_dump_json() if changed and fact else "",
+            identity,
+            "1" if _needs_no_care(new) else "0",
+            new.directive().model_dump_json() if isinstance(new, JobRecord) else "",
+        ]
+        return int(changed) if await self._apply(keys=keys, args=args) == 1 else 0
+
+    async def _read(self, kind: Kind, identity: str) -> str:
+        stored = await self._redis.get(names.record_key(kind, identity))
+        if stored is None:
+            raise NotFound(f"there is no {kind} named {identity!r}")
+        return str(stored)
+
+    async def _read_many(self, kind: Kind, identities: Sequence[str]) -> list[str]:
+        if not identities:
+            return []
+        found = await self._redis.mget([names.record_key(kind, identity) for identity in identities])
+        return [str(text) for text in found if text is not None]
+
+
+async def read_streams(
+    redis: Redis, cursors: Mapping[str, str], *, block_ms: int | None
+) -> list[tuple[str, str, dict[str, str]]]:
+    """(stream, entry id, fields) of what came after the cursors; waits up to ``block_ms`` for something."""
+    streams: dict[Any, Any] = dict(cursors)
+    found: Any = await redis.xread(streams, count=500, block=block_ms)
+    return [(stream, entry, fields) for stream, entries in found for entry, fields in entries]
+
+
+def apply_to(record: Record, fact: Any) -> Record:
+    """The record after ``fact``, whatever its kind; the same record if the fact is stale or not its own."""
+    match record:
+        case JobRecord():
+            return apply_fact(record, fact)
+        case TeacherRecord():
+            return apply_teacher_fact(record, fact)
+        case StudyRecord():
+            return apply_study_fact(record, fact)
+
+
+def _read_fact(kind: Kind, fields: dict[str, str]) -> Fact | None:
+    try:
+        return FACT.validate_json(fields["fact"])
+    except (KeyError, ValueError):
+        log.exception("a %s's inbox holds something that is no fact; it is passed over: %.500r", kind, fields)
+        return None
+
+
+def _parse(kind: Kind, stored: str) -> Record:
+    types: dict[Kind, type[Stored]] = {"job": JobRecord, "study": StudyRecord, "teacher": TeacherRecord}
+    return types[kind].model_validate_json(stored)  # type: ignore[return-value]  # the three types above are Record
+
+
+def _event_of(record: Record, fact: Fact) -> Event:
+    if not isinstance(record, JobRecord):
+        return Event(fact=fact, revision=record.revision)
+    return Event(
+        fact=fact, job=record.id, role=record.role, state=record.state, reason=record.reason,
+        attempt=record.attempt, revision=record.revision,
+    )  # fmt: skip
+
+
+def _needs_no_care(record: Record) -> bool:
+    if isinstance(record, JobRecord):
+        return record.state.is_final
+    return isinstance(record, StudyRecord) and record.report is not None
+
+
+def _record_keys(kind: Kind, identity: str) -> list[str]:
+    return [names.record_key(kind, identity), names.index_key(kind), names.active_key(kind)]
+
+
+def _encode_cursor(identity: str) -> str:
+    return base64.urlsafe_b64encode(identity.encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError as error:
+        raise InvalidSpec("the cursor is not one that this API gave", field="cursor", got=cursor) from error

@@ -1,0 +1,241 @@
+"""From what a person posted to records: references resolved, and everything checked that manifests know."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill.contracts import names
+from distill.contracts.base import digest_of, now
+from distill.contracts.datasets import ArrayData, DatasetSpec, ImageFolderData, ParquetData
+from distill.contracts.errors import Conflict, InvalidSpec, NoRoom, NotFound, UnknownTeacher
+from distill.contracts.job import JobSpec, SoftTargetsTerm, StudySpec, TeacherUse
+from distill.contracts.models import FileWeights, JobWeights
+from distill.contracts.records import JobRecord, JobState, Reason, StudyRecord
+from distill.contracts.teachers import (
+    CheckedMember,
+    MemberFromFile,
+    MemberFromJob,
+    MemberSource,
+    ResolvedTeacher,
+    TeacherManifest,
+    TeacherVersion,
+    TeacherVersionSpec,
+    TeacherVersionState,
+)
+from services.control_plane.decisions import needs
+from services.control_plane.ray_rest import ClusterResources
+from services.control_plane.registry import find_version
+from services.control_plane.store import Store
+
+IDENTITY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+class Submission:
+    """Checks and resolves against the records, the data root and the cluster."""
+
+    def __init__(self, store: Store, *, storage: Path, data_root: Path, room: ClusterResources | None) -> None:
+        self._store = store
+        self._storage = storage
+        self._data_root = data_root
+        self._room = room
+
+    async def job(self, spec: JobSpec) -> JobRecord:
+        """The record of one job. Raises InvalidSpec and its kin, with the field."""
+        return await self._record(spec, identity=new_identity(spec.name), prefix="")
+
+    async def study(self, spec: StudySpec) -> tuple[StudyRecord, list[JobRecord]]:
+        """The records of a study and of its children. Raises InvalidSpec and its kin, with the field."""
+        identity = new_identity(spec.name)
+        jobs = [
+            await self._record(child, identity=f"{identity}-{role}", prefix="job.", role=role, study=identity)
+            for role, child in spec.children().items()
+        ]
+        created = jobs[0].created_at
+        study = StudyRecord(
+            id=identity, spec=spec, jobs={job.role: job.id for job in jobs}, created_at=created, updated_at=created
+        )
+        return study, jobs
+
+    async def version(self, spec: TeacherVersionSpec, *, number: int) -> TeacherVersion:
+        """The record of a teacher's new version. Raises InvalidSpec and its kin, with the field."""
+        members = [await self._member(source, f"members.{i}") for i, source in enumerate(spec.members)]
+        return TeacherVersion(
+            version=number, members=tuple(members), resources=spec.resources, alias=spec.alias, created_at=now()
+        )
+
+    async def _record(self, spec: JobSpec, *, identity: str, prefix: str, **more: Any) -> JobRecord:
+        teachers = [await self._teacher(use, f"{prefix}teachers.{i}.name") for i, use in enumerate(spec.teachers)]
+        check_members(spec, teachers, prefix)
+        check_classes(spec.dataset, [teacher.manifest for teacher in teachers], prefix)
+        self._check_paths(spec, prefix)
+        await self._check_init_from(spec, prefix)
+        check_room(spec, self._room, prefix)
+        created = now()
+        return JobRecord(
+            id=identity,
+            spec=spec,
+            spec_digest=digest_of(spec),
+            teachers=tuple(teachers),
+            reason=Reason(code="queued", text="waiting for its turn"),
+            created_at=created,
+            updated_at=created,
+            **more,
+        )
+
+    async def _teacher(self, use: TeacherUse, field: str) -> ResolvedTeacher:
+        name, wanted = use.name.split("@")
+        try:
+            record = await self._store.teacher(name)
+            number = int(wanted) if wanted.isdigit() else record.aliases[wanted]
+            version = find_version(record, number)
+        except (NotFound, KeyError) as error:
+            raise UnknownTeacher(
+                f"{field}: there is no teacher {use.name!r}",
+                field=field,
+                got=use.name,
+                expected=await self._known_teachers(),
+                hint="`stillhouse teachers list` shows what there is",
+            ) from error
+        if version.state is not TeacherVersionState.READY or version.manifest is None:
+            raise UnknownTeacher(
+                f"{field}: {name}@{number} is {version.state.value}, and only a READY version can teach",
+                field=field,
+                got=f"{name}@{number}, {version.state.value}",
+                expected="a READY version",
+            )
+        return ResolvedTeacher(
+            name=name, version=number, digest=version.manifest.digest, weight=use.weight, manifest=version.manifest
+        )
+
+    async def _known_teachers(self) -> str:
+        known = [
+            f"{teacher.name}@{version.version}"
+            for teacher in await self._store.teachers()
+            for version in teacher.versions
+            if version.state is TeacherVersionState.READY
+        ]
+        return "one of " + ", ".join(known[:20]) if known else "a published teacher; there are none yet"
+
+    async def _member(self, source: MemberSource, field: str) -> CheckedMember:
+        match source:
+            case MemberFromFile():
+                confine(self._data_root, source.path, f"{field}.path")
+                return CheckedMember(file=source)
+            case MemberFromJob():
+                job = await self._finished(source.job, f"{field}.job")
+                folder = names.attempt_folder(job.id, job.attempt) / "artifacts"
+                return CheckedMember(folder=str(folder), job=job.id, trained_on=job.dataset)
+
+    async def _finished(self, identity: str, field: str) -> JobRecord:
+        try:
+            job = await self._store.job(identity)
+        except NotFound as error:
+            raise InvalidSpec(f"{field}: there is no job {identity!r}", field=field, got=identity) from error
+        if job.state is not JobState.SUCCEEDED:
+            raise Conflict(
+                f"{field}: job {identity} is {job.state.value}, and only a SUCCEEDED one leaves weights",
+                field=field,
+                got=job.state.value,
+                expected=JobState.SUCCEEDED.value,
+            )
+        return job
+
+    async def _check_init_from(self, spec: JobSpec, prefix: str) -> None:
+        field = f"{prefix}student.init_from"
+        match spec.student.init_from:
+            case FileWeights(path=path):
+                confine(self._data_root, path, f"{field}.path")
+            case JobWeights(job=job):
+                await self._finished(job, f"{field}.job")
+
+    def _check_paths(self, spec: JobSpec, prefix: str) -> None:
+        data = spec.dataset
+        if isinstance(data, ArrayData | ImageFolderData | ParquetData):
+            confine(self._data_root, data.train, f"{prefix}dataset.train")
+            if data.test is not None:
+                confine(self._data_root, data.test, f"{prefix}dataset.test")
+
+
+def confine(root: Path, path: str, field: str) -> Path:
+    """The existing file or folder that ``path`` means below ``root``.
+
+    Raises:
+        InvalidSpec: it leaves the root (by ``..``, a link, or as an absolute path), or there is no such file.
+    """
+    resolved = (root / path).resolve() if "\x00" not in path else root.parent
+    if not resolved.is_relative_to(root.resolve()):
+        raise InvalidSpec(
+            f"{field}: {path!r} lies outside the data root",
+            field=field,
+            got=path,
+            expected="a path relative to the data root, without leaving it",
+            hint="the operator names the data root in STILLHOUSE_DATA_ROOT",
+        )
+    if not resolved.exists():
+        raise InvalidSpec(
+            f"{field}: there is no {path!r} in the data root",
+            field=field,
+            got=path,
+            expected="an existing file or folder",
+        )
+    return resolved
+
+
+def check_members(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) -> None:
+    """Raises InvalidSpec where a term names a member that its teacher doesn't have."""
+    for i, term in enumerate(spec.objective):
+        if not isinstance(term, SoftTargetsTerm) or term.target.teacher is None or term.target.member is None:
+            continue
+        teacher = teachers[term.target.teacher]
+        count = len(teacher.manifest.members)
+        if term.target.member >= count:
+            field = f"{prefix}objective.{i}.target.member"
+            raise InvalidSpec(
+                f"{field}: {teacher.reference} has {count} members, at positions 0 to {count - 1}",
+                field=field,
+                got=str(term.target.member),
+                expected=f"0 to {count - 1}",
+            )
+
+
+def check_classes(data: DatasetSpec, manifests: Sequence[TeacherManifest], prefix: str) -> None:
+    """Raises InvalidSpec where class lists differ by name, among teachers or from what the data is known to have."""
+    expected = data.known_classes
+    for i, manifest in enumerate(manifests):
+        expected = expected or manifest.classes
+        if manifest.classes != expected:
+            field = f"{prefix}teachers.{i}.name"
+            raise InvalidSpec(
+                f"{field}: {manifest.teacher}@{manifest.version} knows the classes {_some(manifest.classes)}, "
+                f"but {'the data has' if data.known_classes else 'the first teacher knows'} {_some(expected)}",
+                field=field,
+                got=_some(manifest.classes),
+                expected=_some(expected),
+            )
+
+
+def check_room(spec: JobSpec, room: ClusterResources | None, prefix: str) -> None:
+    """Raises NoRoom where the workers can never fit on the cluster; silent while Ray doesn't answer."""
+    need = needs(spec.compute)
+    if room is None or (need.cpus <= room.cpus and need.gpus <= room.gpus):
+        return
+    field = f"{prefix}compute"
+    raise NoRoom(
+        f"{field}: {spec.compute.workers} workers take {need.cpus:g} CPUs and {need.gpus:g} GPUs, "
+        f"and the whole cluster has {room.cpus:g} and {room.gpus:g}",
+        field=field,
+        got=f"{need.cpus:g} CPUs, {need.gpus:g} GPUs",
+        expected=f"at most {room.cpus:g} CPUs, {room.gpus:g} GPUs",
+        hint="lower compute.workers or compute.cpus_per_worker, or add nodes",
+    )
+
+
+def new_identity(name: str, choose: Callable[[str], str] = secrets.choice) -> str:
+    """A readable, unique identity: ``<name>-<six letters or digits>``."""
+    return f"{name[:30].rstrip('-')}-{''.join(choose(IDENTITY_ALPHABET) for _ in range(6))}"
+
+
+def _some(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:12])
+    return f"{len(classes)} ({shown}{', ...' if len(classes) > 12 else ''})"

@@ -1,0 +1,92 @@
+"""What the API answers with, besides records themselves; study state is derived, never stored."""
+
+from pydantic import Field
+
+from distill.contracts.base import Stored
+from distill.contracts.measures import Artifact
+from distill.contracts.records import JobRecord, JobState, StudyRecord
+from distill.contracts.teachers import TeacherRecord
+
+
+class JobPage(Stored):
+    """A page of jobs, newest first."""
+
+    items: list[JobRecord]
+    next: str | None = Field(default=None, description="The cursor of the next page, if there is one.")
+
+
+class StudyView(Stored):
+    """A study, its children, and the state that follows from theirs."""
+
+    study: StudyRecord
+    state: JobState
+    children: dict[str, JobRecord]
+
+
+class StudyPage(Stored):
+    """A page of studies, newest first."""
+
+    items: list[StudyView]
+    next: str | None = None
+
+
+class TeacherList(Stored):
+    """Every teacher."""
+
+    items: list[TeacherRecord]
+
+
+class ArtifactList(Stored):
+    """What a finished job left."""
+
+    items: list[Artifact]
+
+
+class LogPage(Stored):
+    """A part of an attempt's log."""
+
+    job: str
+    attempt: int
+    offset: int
+    next_offset: int = Field(description="Ask from here for what follows.")
+    text: str
+    complete: bool = Field(description="The attempt has ended and this page reaches the end of its log.")
+
+
+class Alias(Stored):
+    """Where an alias points."""
+
+    version: int = Field(ge=1, examples=[3])
+
+
+class Health(Stored):
+    """The process answers."""
+
+    status: str = "ok"
+
+
+class Readiness(Stored):
+    """Whether the control plane can do its work, and what stops it if not."""
+
+    ready: bool
+    dependencies: dict[str, str] = Field(
+        description="Name -> `ok`, or what is wrong.", examples=[{"redis": "ok", "ray": "ok"}]
+    )
+    warnings: list[str] = Field(default_factory=list)
+
+
+def study_state(children: dict[str, JobRecord]) -> JobState:
+    """One state for all children: the worst end, or the furthest stage while any lives."""
+    states = {job.state for job in children.values()}
+    if all(state.is_final for state in states):
+        order: tuple[JobState, ...] = (JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED)
+    else:
+        order = (
+            JobState.CANCELLING,
+            JobState.RUNNING,
+            JobState.PAUSING,
+            JobState.STARTING,
+            JobState.QUEUED,
+            JobState.PAUSED,
+        )
+    return next(state for state in order if state in states)

@@ -1,0 +1,105 @@
+"""A Ray head for one machine: a child process of our own, on ports of its own, never found or stopped by name."""
+
+import http.client
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from distill.contracts.settings import NodeSettings
+from services.stack.home import RayState, StackHome, write_secret
+from services.stack.processes import Child, free_ports, is_free, spawn, wait_until_answers
+
+PORTS = (
+    "port",
+    "dashboard-port",
+    "node-manager-port",
+    "object-manager-port",
+    "ray-client-server-port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "runtime-env-agent-port",
+    "metrics-export-port",
+)
+"""All are given, or a second cluster on the machine would meet this one on Ray's fixed defaults."""
+
+OBJECT_STORE_BYTES = 512 << 20
+"""Windows of rows and answers pass through it; nothing stays."""
+
+
+def ray_environment(home: StackHome) -> dict[str, str]:
+    """What every process that speaks to this Ray needs; makes the token at first."""
+    if not home.token.exists():
+        write_secret(home.token, secrets.token_hex(32))
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(home.token)}
+
+
+def start_ray(
+    home: StackHome, *, node: NodeSettings, environment: Mapping[str, str], num_cpus: int, last: RayState | None
+) -> tuple[Child, RayState]:
+    """Start the head; it answers later (`wait_for_ray`)."""
+    ports = _ports(last)
+    # sockets lie below, and their paths may not exceed 107 characters: a state folder may be deep
+    folder = Path(tempfile.mkdtemp(prefix="stillhouse-ray-"))
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+        *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--disable-usage-stats"),
+        f"--num-cpus={num_cpus}",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        f"--temp-dir={folder}",
+        *(f"--{name}={port}" for name, port in ports.items()),
+    ]
+    # Ray's own actors look their head up; on a machine with several clusters they would find another's
+    known = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['dashboard-port']}"}
+    child = spawn(command, environment=_clean(environment) | known, folder=home.folder, log=home.logs / "ray.log")
+    return child, RayState(ports=ports, folder=folder, node=node, process=child.identity)
+
+
+def wait_for_ray(child: Child, state: RayState, home: StackHome, *, timeout_s: float = 120.0) -> None:
+    """Wait until jobs can be submitted.
+
+    Raises:
+        DependencyDown: it ended, or ``timeout_s`` went by.
+    """
+    wait_until_answers(
+        "Ray", child, lambda: answers(state, home), timeout_s=timeout_s, log=home.logs / "ray.log", every_s=0.2
+    )
+
+
+def answers(state: RayState, home: StackHome, path: str = "/api/jobs/") -> bool:
+    """Whether the Jobs REST API of this head takes our token."""
+    request = urllib.request.Request(  # noqa: S310
+        state.dashboard + path, headers={"Authorization": f"Bearer {home.token.read_text().strip()}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError, http.client.HTTPException):
+        return False
+
+
+def forget_ray(state: RayState) -> None:
+    """Remove Ray's own folder, once nothing of it runs."""
+    shutil.rmtree(state.folder, ignore_errors=True)
+
+
+def logical_cpus() -> int:
+    """What Ray is told: at least 2, so that a teacher, a student and a baseline fit on the smallest machine."""
+    return max(2, os.cpu_count() or 2)
+
+
+def _ports(last: RayState | None) -> dict[str, int]:
+    if last and set(last.ports) == set(PORTS) and all(is_free(port) for port in last.ports.values()):
+        return last.ports
+    return dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+
+
+def _clean(environment: Mapping[str, str]) -> dict[str, str]:
+    own = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
+    # without this Ray waits half a minute for workers to leave before it stops
+    return own | {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}

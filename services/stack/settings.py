@@ -1,0 +1,42 @@
+"""What a person's environment says about the one-machine stack; read once, where a command starts."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from distill.contracts.base import Spec
+
+DEFAULT_PORT = 8470
+
+
+class StackSettings(Spec):
+    """Where the stack keeps its state, and what it uses that it didn't start."""
+
+    home: Path
+    redis_url: str | None = None
+    """An own Redis, used rather than started."""
+    data_root: Path | None = None
+    """Left out: ``data`` in the state folder."""
+    cache: Path | None = None
+    """Left out: ``cache`` in the state folder."""
+    fashion_mnist: Path | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "StackSettings":
+        """Read ``STILLHOUSE_HOME``, ``REDIS_URL`` and the folders of data; each has a default."""
+        return cls(
+            home=home_folder(environment),
+            redis_url=environment.get("REDIS_URL") or None,
+            data_root=_folder(environment.get("STILLHOUSE_DATA_ROOT")),
+            cache=_folder(environment.get("STILLHOUSE_CACHE")),
+            fashion_mnist=_folder(environment.get("STILLHOUSE_FASHION_MNIST")),
+        )
+
+
+def home_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """``STILLHOUSE_HOME``, or ``~/.stillhouse``."""
+    return _folder(environment.get("STILLHOUSE_HOME")) or Path.home() / ".stillhouse"
+
+
+def _folder(text: str | None) -> Path | None:
+    return Path(text).expanduser().absolute() if text else None

@@ -1,0 +1,131 @@
+"""How an attempt ends, as data, and how every error becomes that.
+
+code                 whose             what
+(a StillhouseError)  its own           raised by a rank or by the check, kept as it is
+worker_lost          infrastructure    a worker, the controller or its node died
+out_of_memory        infrastructure    torch could not get memory
+interrupted          infrastructure    the Ray job was stopped, and nobody had asked us to
+wall_time            the user's        limits.wall_s is over
+internal_error       ours              anything else; the traceback is in the attempt's log
+"""
+
+import torch
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
+
+from distill.contracts.base import Stored
+from distill.contracts.errors import AttemptSuperseded, NoRoom, Problem, StillhouseError, TrainingDiverged
+from distill.contracts.job import LimitsSpec
+from distill.contracts.records import Outcome, Wish
+from student_worker.ranks import Stop
+
+
+class Ending(Stored):
+    """An attempt's last word."""
+
+    outcome: Outcome | None
+    """None where nothing may be said: a newer attempt has taken over."""
+    problem: Problem | None = None
+    result: str | None = None
+    """Path of ``result.json``, below the storage root."""
+
+
+SUPERSEDED = Ending(outcome=None)
+
+_OUTCOMES = {
+    Stop.WAITED: Outcome.WAITED,
+    Stop.PAUSE: Outcome.PAUSED,
+    Stop.CANCEL: Outcome.CANCELLED,
+    Stop.SUPERSEDED: None,
+}
+
+
+def failed(problem: Problem) -> Ending:
+    """It failed, and this is why."""
+    return Ending(outcome=Outcome.FAILED, problem=problem)
+
+
+def out_of_wall_time(wall_s: float) -> Ending:
+    """``limits.wall_s`` is over."""
+    message = f"the attempt has run for limits.wall_s, {wall_s:g} s; its last checkpoint is kept"
+    hint = "give limits.wall_s more seconds, or leave it out"
+    return failed(Problem(code="wall_time", message=message, field="limits.wall_s", hint=hint))
+
+
+def ending_of_stop(stop: Stop, limits: LimitsSpec) -> Ending:
+    """What a stop that all ranks agreed on means for the attempt."""
+    if stop is Stop.WALL_TIME:
+        return out_of_wall_time(limits.wall_s or 0.0)
+    if stop is Stop.DIVERGED:
+        hint = "a smaller learning rate, more warm-up steps or a gradient_clip may keep it finite"
+        return failed(
+            TrainingDiverged("the loss is not a finite number any more", field="training", hint=hint).problem()
+        )
+    return Ending(outcome=_OUTCOMES[stop])
+
+
+def as_wished(wish: Wish) -> Ending:
+    """The end that was asked for, where there was nothing to save; an end that nobody asked for is a failure."""
+    if wish is Wish.CANCEL:
+        return Ending(outcome=Outcome.CANCELLED)
+    if wish is Wish.PAUSE:
+        return Ending(outcome=Outcome.PAUSED)
+    return failed(Problem(code="interrupted", message="the attempt was interrupted from outside, by SIGINT"))
+
+
+def ending_of(error: BaseException) -> Ending:
+    """What an error means for the attempt."""
+    if isinstance(error, AttemptSuperseded):
+        return SUPERSEDED
+    if isinstance(error, StillhouseError):
+        return failed(error.problem())
+    if isinstance(error, WorkerGroupError):
+        return ending_of(_cause(error.worker_failures))
+    if isinstance(error, ControllerError):
+        return ending_of(error.controller_failure)
+    return failed(_problem(error))
+
+
+def _cause(failures: dict[int, Exception]) -> Exception:
+    """The failure that caused the others: our own word first, then a death, then what is no echo of another rank's."""
+    in_order = [failures[rank] for rank in sorted(failures)]
+    return min(in_order, key=_distance)
+
+
+def _distance(error: Exception) -> int:
+    if isinstance(error, StillhouseError):
+        return 0
+    if isinstance(error, torch.OutOfMemoryError):
+        return 1
+    return 3 if _is_echo(error) else 2
+
+
+def _problem(error: BaseException) -> Problem:
+    if isinstance(error, torch.OutOfMemoryError):
+        hint = "a smaller training.batch_size, or more workers, needs less memory on each"
+        return Problem(code="out_of_memory", message=f"a worker ran out of memory: {_short(error)}", hint=hint)
+    if type(error).__name__ == "InsufficientClusterResourcesError":
+        return NoRoom("the cluster can never hold this job's workers", field="compute", got=_short(error)).problem()
+    if _is_death(error) or _is_echo(error):
+        return Problem(code="worker_lost", message=f"a worker of the attempt was lost: {_short(error)}")
+    text = f"the attempt failed with {type(error).__name__}: {_short(error)}; its log holds the traceback"
+    return Problem(code="internal_error", message=text)
+
+
+def _is_death(error: BaseException) -> bool:
+    lost = isinstance(error, RayError) and not isinstance(error, GetTimeoutError)
+    return lost or isinstance(error, RayActorError | TrainingFailedError) or "HealthCheck" in type(error).__name__
+
+
+def _is_echo(error: BaseException) -> bool:
+    """What the other ranks say when one dies: their collective operation broke."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("gloo" in text or "nccl" in text or "connection closed by peer" in text)
+
+
+def _short(error: BaseException) -> str:
+    """The last line that says something: Ray puts the cause there."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

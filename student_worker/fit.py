@@ -1,0 +1,66 @@
+"""Ray Train, held at arm's length: one attempt's workers, started in a thread, and their end as data."""
+
+import logging
+import os
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from distill.contracts import names
+from distill.contracts.job import ComputeSpec
+from student_worker.endings import Ending, ending_of
+from student_worker.loop import train_loop
+from student_worker.plan import Plan
+
+log = logging.getLogger(__name__)
+
+TRAIN_SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+"""The end is noticed sooner; and two processes that we don't need are not started before the first step."""
+
+
+def start_workers(plan: Plan, storage: Path) -> "Future[Ending]":
+    """Ask Ray for the attempt's workers and let them run; the future never raises.
+
+    Ray retries nothing by itself: what one attempt is, is for the control plane to say.
+    """
+    for name, value in TRAIN_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"plan": plan.model_dump_json()},
+        scaling_config=scaling(plan.record.spec.compute),
+        run_config=RunConfig(
+            name=names.submission_id(plan.job, plan.attempt),
+            storage_path=str(plan.folder_in(storage) / "train"),
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
+        ),
+    )
+    future: Future[Ending] = Future()
+    threading.Thread(target=_fit, args=(trainer, future), name="fit", daemon=True).start()
+    return future
+
+
+def scaling(compute: ComputeSpec) -> ScalingConfig:
+    """The workers, as Ray is asked for them."""
+    resources = {"CPU": compute.cpus_per_worker}
+    if compute.gpus_per_worker:
+        resources["GPU"] = compute.gpus_per_worker
+    return ScalingConfig(
+        num_workers=compute.workers, use_gpu=bool(compute.gpus_per_worker), resources_per_worker=resources
+    )
+
+
+def _fit(trainer: TorchTrainer, future: "Future[Ending]") -> None:
+    try:
+        future.set_result(Ending.model_validate_json(trainer.fit().return_value))
+    except BaseException as error:
+        # whatever it is, the driver must have a last word
+        log.exception("the workers failed")
+        future.set_result(ending_of(error))

@@ -1,0 +1,186 @@
+"""One rank's training as it goes on: steps, epochs, checkpoints, and stopping at a step that all ranks agree on."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from distill.contracts.errors import TeacherUnavailable
+from distill.contracts.measures import CurvePoint
+from distill.contracts.records import CheckpointRef
+from distill.science.datasets import Dataset
+from distill.science.inference import predict
+from distill.science.metrics import quality
+from student_worker import checkpoints
+from student_worker.batches import Order
+from student_worker.checkpoints import TrainingState
+from student_worker.plan import Plan
+from student_worker.pool import Pool
+from student_worker.ranks import Ranks, Stop
+from student_worker.reporting import Reporter
+from student_worker.targets import Lesson
+from student_worker.training import Training
+
+VALIDATION_BATCH = 512
+
+
+class Session:
+    """What one rank does with its lessons."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        ranks: Ranks,
+        dataset: Dataset,
+        order: Order,
+        training: Training,
+        reporter: Reporter,
+        *,
+        storage: Path,
+        wanted: Callable[[], Stop],
+        pool: Pool | None,
+        state: TrainingState,
+    ) -> None:
+        self.training = training
+        self.state = state
+        self._plan = plan
+        self._ranks = ranks
+        self._dataset = dataset
+        self._num_steps = order.num_steps
+        self._reporter = reporter
+        self._storage = storage
+        self._wanted = wanted
+        self._pool = pool
+        self._loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=ranks.device)
+        self._saved_at = self.steps_done
+        self._clock = time.perf_counter()
+        self._is_diverging = False
+
+    @property
+    def steps_done(self) -> int:
+        """Over all epochs."""
+        return self.state.epoch * self._num_steps + self.state.step
+
+    def teach(self, lessons: Iterator[Lesson]) -> Stop:
+        """Learn from every lesson, or stop where all ranks agree to: then a checkpoint says where."""
+        self._clock = time.perf_counter()
+        while (lesson := _next(lessons)) is not None:
+            stop = self._ranks.agree(self._stop(lesson))
+            if stop is not Stop.NO or isinstance(lesson, Stop):
+                return self._stopped(stop)
+            self._learn(lesson)
+            if self.state.step == self._num_steps and not self._end_epoch():
+                return Stop.DIVERGED
+        return Stop.NO
+
+    def asked(self) -> tuple[int, float]:
+        """Rows that teachers were asked for, and seconds waited for them: all ranks and earlier attempts."""
+        rows, wait_s = (self._pool.rows_asked, self._pool.wait_s) if self._pool else (0, 0.0)
+        total_rows, total_wait_s = self._ranks.total(rows, wait_s)
+        return self.state.teacher_rows + int(total_rows), self.state.teacher_wait_s + total_wait_s
+
+    def _stop(self, lesson: Lesson | Stop) -> Stop:
+        mine = lesson if isinstance(lesson, Stop) else Stop.NO
+        return max(mine, self._wanted(), Stop.DIVERGED if self._is_diverging else Stop.NO)
+
+    def _learn(self, lesson: Lesson) -> None:
+        loss = self.training.step(*lesson, number=self.steps_done)
+        self._loss_sum += loss.double()
+        self.state = self.state.model_copy(update={"step": self.state.step + 1})
+        self._reporter.stands_at(step=self.steps_done, epoch=self.state.epoch)
+        if self._reporter.is_due:
+            mean = float(self._loss_sum) / self.state.step
+            self._is_diverging = not math.isfinite(mean)
+            self._reporter.figures(None if self._is_diverging else mean)
+
+    def _end_epoch(self) -> bool:
+        """Measure, save, report; False if the loss is no number any more."""
+        train_loss = self._ranks.total(float(self._loss_sum))[0] / self._num_steps / self._ranks.world_size
+        if not math.isfinite(train_loss):
+            return False
+        point = self._point(train_loss)
+        self.state = self.state.model_copy(
+            update={"epoch": point.epoch, "step": 0, "seconds": 0.0, "curve": (*self.state.curve, point)}
+        )
+        self._loss_sum.zero_()
+        self._reporter.stands_at(step=self.steps_done, epoch=self.state.epoch)
+        self._save()
+        self._reporter.epoch_ended(point)
+        self._reporter.says("training")
+        self._clock = time.perf_counter()
+        return True
+
+    def _point(self, train_loss: float) -> CurvePoint:
+        epoch, seconds = self.state.epoch + 1, self._seconds()
+        accuracy, loss = self._validate(epoch)
+        return CurvePoint(
+            epoch=epoch,
+            step=epoch * self._num_steps,
+            train_loss=train_loss,
+            learning_rate=self.training.learning_rate,
+            validation_accuracy=accuracy,
+            validation_loss=loss,
+            seconds=seconds,
+            rows_per_s=self._num_steps * self._plan.record.spec.training.batch_size / max(seconds, 1e-9),
+        )
+
+    def _validate(self, epoch: int) -> tuple[float | None, float | None]:
+        spec, rows = self._plan.record.spec, self._dataset.validation_rows
+        is_due = epoch % spec.evaluation.every_epochs == 0 or epoch == spec.training.epochs
+        labels_N = self._dataset.labels[rows]
+        if not (self._ranks.is_first and is_due and (labels_N >= 0).any()):
+            return None, None
+        self._reporter.says("validating")
+        inputs = self._dataset.inputs[rows]
+        logits_NC = predict(self.training.model, inputs, batch_size=VALIDATION_BATCH, device=self._ranks.device)
+        measured = quality(logits_NC, labels_N)
+        return measured.accuracy, measured.nll
+
+    def _stopped(self, stop: Stop) -> Stop:
+        if stop in {Stop.SUPERSEDED, Stop.DIVERGED}:
+            return stop
+        self._save()
+        return stop
+
+    def _save(self) -> None:
+        """Write a checkpoint of this step, unless there is one; all ranks come here together."""
+        if self.steps_done == self._saved_at:
+            return
+        self._saved_at = self.steps_done
+        rows, wait_s = self.asked()
+        if self._ranks.is_first:
+            self._reporter.says("saving a checkpoint")
+            self._write(rows, wait_s)
+
+    def _write(self, rows: int, wait_s: float) -> None:
+        state = self.state.model_copy(
+            update={
+                "loss_sum": float(self._loss_sum),
+                "seconds": self._seconds() if self.state.step else 0.0,
+                "teacher_rows": rows,
+                "teacher_wait_s": wait_s,
+            }
+        )
+        folder = self._plan.folder_in(self._storage) / "checkpoints"
+        path, digest = checkpoints.save(folder, self.training, state, num_steps_done=self.steps_done)
+        saved = CheckpointRef(
+            path=path.relative_to(self._storage).as_posix(),
+            digest=digest,
+            epoch=state.epoch,
+            step=self.steps_done,
+            attempt=self._plan.attempt,
+        )
+        if self._reporter.checkpoint_saved(saved):
+            checkpoints.prune(folder)
+
+    def _seconds(self) -> float:
+        return self.state.seconds + time.perf_counter() - self._clock
+
+
+def _next(lessons: Iterator[Lesson]) -> Lesson | Stop | None:
+    try:
+        return next(lessons, None)
+    except TeacherUnavailable:
+        return Stop.WAITED

@@ -1,0 +1,72 @@
+"""The student before its first step: built from its spec, or started from weights that exist."""
+
+from pathlib import Path
+
+import torch
+from redis import Redis
+
+from distill.contracts.errors import AttemptSuperseded, InvalidSpec
+from distill.contracts.job import StudentSpec
+from distill.contracts.measures import AttemptResult
+from distill.contracts.models import JobWeights, ModelSpec, TransformersModel, WeightsRef, ZooModel
+from distill.contracts.settings import NodeSettings
+from distill.journal.watch import read_record
+from distill.science.datasets import Dataset
+from distill.science.datasets.paths import inside_root
+from distill.science.models import Classifier, build
+from distill.science.weights import WEIGHTS_FILE, load_weights
+from student_worker.batches import mixed_seed
+
+
+def build_student(spec: StudentSpec, dataset: Dataset, *, seed: int, start: Path | None) -> Classifier:
+    """The student that takes the data set's rows and names its classes: random by ``seed``, or the weights of ``start``.
+
+    Raises:
+        InvalidSpec: the architecture doesn't take such rows.
+        InvalidWeights: the file is missing, torn, or doesn't fit.
+    """
+    torch.manual_seed(mixed_seed(seed))
+    model = build(spec, input=dataset.input, num_classes=len(dataset.facts.classes))
+    if start is not None:
+        load_weights(model, start)
+    return model
+
+
+def starting_weights(reference: WeightsRef | None, settings: NodeSettings, redis: Redis) -> Path | None:
+    """The file that ``student.init_from`` means, if it means one.
+
+    Raises:
+        InvalidSpec: there is no such job, or it has not finished.
+        InvalidData: the path leads out of the data root, or isn't there.
+    """
+    if reference is None:
+        return None
+    if isinstance(reference, JobWeights):
+        return settings.storage / _weights_of_job(reference.job, settings, redis)
+    return inside_root(settings.data_root, reference.path, field="student.init_from.path")
+
+
+def architecture(spec: StudentSpec) -> ModelSpec:
+    """The student's spec without where its weights began: what a model card says."""
+    kind = TransformersModel if isinstance(spec, TransformersModel) else ZooModel
+    return kind.model_validate(spec.model_dump(exclude={"init_from"}))
+
+
+def _weights_of_job(job: str, settings: NodeSettings, redis: Redis) -> str:
+    try:
+        result = read_record(redis, job).result
+    except AttemptSuperseded as error:
+        raise _no_weights(job, "there is no such job") from error
+    if result is None:
+        raise _no_weights(job, "it has not finished, so it has left no weights")
+    artifacts = AttemptResult.model_validate_json((settings.storage / result).read_bytes()).artifacts
+    return next(artifact.path for artifact in artifacts if artifact.name == WEIGHTS_FILE)
+
+
+def _no_weights(job: str, why: str) -> InvalidSpec:
+    return InvalidSpec(
+        f"student.init_from.job: the student can't start from job {job}: {why}",
+        field="student.init_from.job",
+        expected="a job that has finished",
+        got=job,
+    )

@@ -1,0 +1,30 @@
+"""The Serve application of one teacher version; a Serve configuration names it ``teacher_server.app:build``."""
+
+from ray import serve
+
+from distill.contracts.names import DEPLOYMENT
+from teacher_server.replica import TeacherArgs, TeacherReplica
+
+
+def build(args: TeacherArgs) -> serve.Application:
+    """The application of the version that ``args`` names.
+
+    How many replicas there are and what each takes are no arguments: a Serve configuration sets them in its
+    ``deployments``, so that a change of them keeps the running processes.
+    """
+    deployment = serve.deployment(
+        TeacherReplica,
+        name=DEPLOYMENT,
+        num_replicas=1,
+        ray_actor_options={"num_cpus": 0.5},
+        # far above what is batched: the queue must form in the replica, not unseen in the callers' routers
+        max_ongoing_requests=256,
+        # a dead replica is replaced within about two seconds; a hung one after three silent checks
+        health_check_period_s=1,
+        health_check_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=10,
+        # weights don't become good by trying again; a full device may become free
+        max_constructor_retry_count=5,
+    )
+    return deployment.bind(args)

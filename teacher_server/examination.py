@@ -1,0 +1,224 @@
+"""What a teacher version must be before it is served, and what its manifest says: loaded, compared, tried, measured.
+
+Shapes: N rows, M members, C classes.
+"""
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from distill.contracts.errors import InvalidAnswer, InvalidData, InvalidSpec, InvalidWeights, StillhouseError
+from distill.contracts.measures import Size
+from distill.contracts.models import InputSpec, ModelCard
+from distill.contracts.settings import NodeSettings
+from distill.contracts.teachers import CheckedMember, MemberFromFile, MemberManifest, TeacherManifest, TeacherVersion
+from distill.science.complexity import measure_size
+from distill.science.inputs import example_input
+from distill.science.models import Classifier, build
+from distill.science.taps import tap_shapes
+from distill.science.weights import WEIGHTS_FILE, file_digest, load_model, load_weights, save_model
+from teacher_server.folder import ensemble_digest, member_folder, write_manifest
+from teacher_server.runner import Ensemble
+
+log = logging.getLogger(__name__)
+
+TIMED_S = 0.3
+
+
+def examine(teacher: str, version: TeacherVersion, folder: Path, settings: NodeSettings) -> TeacherManifest:
+    """Make the version's folder and its manifest.
+
+    Args:
+        teacher: the name.
+        version: its members as the control plane resolved them.
+        folder: the version's own, below the storage root.
+        settings: where storage and data lie.
+
+    Raises:
+        InvalidData: a path leaves its root.
+        InvalidWeights: a file is missing, torn, not safetensors or doesn't fit its model; or a member's answer isn't
+            finite.
+        InvalidSpec: a model can't be built, or the members don't take the same rows or name the same classes.
+    """
+    device = torch.device("cuda" if version.resources.num_gpus and torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(version.resources.threads)
+    members = [_load(position, member, settings) for position, member in enumerate(version.members)]
+    _check_that_they_agree(members)
+    _check_answers(members)
+    cards = [_publish(member, member_folder(folder, position)) for position, member in enumerate(members)]
+    manifests = [
+        _measure(position, member, card, folder, version.resources.threads, device)
+        for position, (member, card) in enumerate(zip(members, cards, strict=True))
+    ]
+    manifest = TeacherManifest(
+        teacher=teacher,
+        version=version.version,
+        digest=ensemble_digest(cards),
+        input=cards[0].input,
+        classes=cards[0].classes,
+        members=tuple(manifests),
+        size=_sum([member.size for member in manifests]),
+        rows_per_s=_rows_per_s(members, cards[0].input, device, version.resources.max_batch_rows),
+        device=device.type,
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Member:
+    source: CheckedMember
+    model: Classifier
+    card: ModelCard
+
+
+def _load(position: int, member: CheckedMember, settings: NodeSettings) -> _Member:
+    try:
+        if member.file is not None:
+            model, card = _load_file(member.file, settings.data_root)
+        elif member.folder is not None:
+            model, card = load_model(_below(settings.storage, member.folder))
+        else:
+            raise InvalidSpec("neither a job's folder nor a file is named")
+    except StillhouseError as error:
+        details = error.details | {"field": f"members.{position}"}
+        raise type(error)(f"member {position}: {error.message}", **details) from error
+    log.info("member %d: %s, %s", position, card.model.model_dump_json(), card.weights_digest)
+    return _Member(member, model, card)
+
+
+def _load_file(file: MemberFromFile, data_root: Path) -> tuple[Classifier, ModelCard]:
+    path = _below(data_root, file.path)
+    model = build(file.model, input=file.input, num_classes=len(file.classes))
+    load_weights(model, path)
+    return model, ModelCard(model=file.model, input=file.input, classes=file.classes, weights_digest=file_digest(path))
+
+
+def _below(root: Path, path: str) -> Path:
+    resolved = (root / path).resolve()
+    if not resolved.is_relative_to(root.resolve()):
+        raise InvalidData(
+            f"'{path}' leads out of {root}: only what lies below it is read", expected=f"a path below {root}", got=path
+        )
+    return resolved
+
+
+def _check_that_they_agree(members: Sequence[_Member]) -> None:
+    first = members[0].card
+    for position, member in enumerate(members[1:], start=1):
+        _check_same_rows(first.input, member.card.input, position)
+        _check_same_classes(first.classes, member.card.classes, position)
+
+
+def _check_same_rows(first: InputSpec, other: InputSpec, position: int) -> None:
+    # each member normalises by its own statistics, so these may differ
+    expected, got = (spec.model_dump(exclude={"mean", "std"}) for spec in (first, other))
+    if expected != got:
+        raise InvalidSpec(
+            f"member {position} takes other rows than member 0: {_words(got)}, not {_words(expected)}",
+            field=f"members.{position}",
+            expected=_words(expected),
+            got=_words(got),
+        )
+
+
+def _check_same_classes(first: tuple[str, ...], other: tuple[str, ...], position: int) -> None:
+    if first == other:
+        return
+    only_first = [name for name in first if name not in other]
+    only_other = [name for name in other if name not in first]
+    differences = [
+        f"only member 0 has {', '.join(only_first)}" if only_first else "",
+        f"only member {position} has {', '.join(only_other)}" if only_other else "",
+        "" if only_first or only_other else "the same names stand in another order",
+    ]
+    raise InvalidSpec(
+        f"member {position} and member 0 don't name the same classes: {'; '.join(filter(None, differences))}",
+        field=f"members.{position}",
+        expected=", ".join(first),
+        got=", ".join(other),
+    )
+
+
+def _check_answers(members: Sequence[_Member]) -> None:
+    for position, member in enumerate(members):
+        model = member.model.eval()
+        with torch.inference_mode():
+            logits_NC = model(example_input(member.card.input, 32))
+        if logits_NC.shape != (32, len(member.card.classes)):
+            raise InvalidAnswer(
+                f"member {position} answers with shape {tuple(logits_NC.shape)}, not (32, {len(member.card.classes)})"
+            )
+        if not bool(torch.isfinite(logits_NC).all()):
+            raise InvalidWeights(
+                f"member {position} answers with NaN or infinity: its weights or its input's mean and std are wrong",
+                field=f"members.{position}",
+            )
+
+
+def _publish(member: _Member, folder: Path) -> ModelCard:
+    """Write the member where the pool will read it: the whole folder appears at once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        card = save_model(
+            member.model, part, spec=member.card.model, input=member.card.input, classes=member.card.classes
+        )
+        part.chmod(0o755)
+        # an earlier check that was cut off may have left one; nobody serves it before the version is READY
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return card
+
+
+def _measure(
+    position: int, member: _Member, card: ModelCard, folder: Path, threads: int, device: torch.device
+) -> MemberManifest:
+    weights_bytes = (member_folder(folder, position) / WEIGHTS_FILE).stat().st_size
+    model = member.model.to(device)
+    return MemberManifest(
+        model=card.model,
+        weights_digest=card.weights_digest,
+        size=measure_size(model, card.input, weights_bytes=weights_bytes, threads=threads, device=device),
+        taps=tap_shapes(model, card.input),
+        trained_on=member.source.trained_on,
+        job=member.source.job,
+    )
+
+
+def _sum(sizes: Sequence[Size]) -> Size:
+    """Of members that run one after the other."""
+    return Size(
+        parameters=sum(size.parameters for size in sizes),
+        bytes=sum(size.bytes for size in sizes),
+        flops=sum(size.flops for size in sizes),
+        latency_ms={batch: sum(size.latency_ms[batch] for size in sizes) for batch in sizes[0].latency_ms},
+        latency_threads=sizes[0].latency_threads,
+        latency_device=sizes[0].latency_device,
+    )
+
+
+def _rows_per_s(members: Sequence[_Member], taken: InputSpec, device: torch.device, max_batch_rows: int) -> float:
+    """Of the very path that serves, in windows of at most 256 rows."""
+    ensemble = Ensemble([member.model for member in members], input=taken, device=device, max_batch_rows=max_batch_rows)
+    rows = example_input(taken, min(256, max_batch_rows)).numpy()
+    everyone = ensemble.choose_members(None)
+    ensemble.answer(rows, members=everyone, precision="fp32", taps=())
+    started = time.perf_counter()
+    num_rows = 0
+    while (seconds := time.perf_counter() - started) < TIMED_S or not num_rows:
+        ensemble.answer(rows, members=everyone, precision="fp32", taps=())
+        num_rows += len(rows)
+    return num_rows / seconds
+
+
+def _words(spec: dict[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in spec.items())

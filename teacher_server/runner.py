@@ -1,0 +1,151 @@
+"""The model runner: all members of a teacher on one device, in evaluation mode, without gradients.
+
+Shapes: N rows of a window, B rows of a device batch, M members asked, C classes.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distill.contracts.errors import InvalidAnswer, InvalidSpec, InvalidWeights
+from distill.contracts.models import InputSpec
+from distill.science.models import Classifier
+from distill.science.taps import Taps, tappable_modules
+from distill.science.weights import load_model
+from teacher_server.folder import ensemble_digest, member_folder, read_manifest
+from teacher_server.window import LOGITS, Array, tap_key
+
+ROW_MULTIPLE = 32
+"""Device batches are padded to multiples of this: kernels differ between 1, 2 and more rows in a result's last bits."""
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+
+
+class Ensemble:
+    """Members that answer the same rows. Not for two threads at once."""
+
+    def __init__(
+        self,
+        members: Sequence[Classifier],
+        *,
+        input: InputSpec,
+        device: torch.device,
+        max_batch_rows: int,
+    ) -> None:
+        """Take the members over: they are moved to ``device`` and put in evaluation mode.
+
+        Args:
+            members: in manifest order.
+            input: what a row looks like.
+            device: where all of them run.
+            max_batch_rows: rows of one forward pass; rounded down to a multiple of 32, at least 32.
+        """
+        self.input = input
+        self.num_members = len(members)
+        self._members = [member.to(device).eval() for member in members]
+        self._tap_names = [frozenset(tappable_modules(member)) for member in members]
+        self._device = device
+        self._batch_rows = max(ROW_MULTIPLE, max_batch_rows // ROW_MULTIPLE * ROW_MULTIPLE)
+
+    @classmethod
+    def load(cls, folder: Path, *, digest: str, device: torch.device, max_batch_rows: int) -> Self:
+        """The ensemble of a version's folder.
+
+        Raises:
+            InvalidWeights: a file is missing, torn or changed, or the whole is not what ``digest`` names.
+        """
+        manifest = read_manifest(folder)
+        loaded = [load_model(member_folder(folder, position)) for position in range(len(manifest.members))]
+        if (came := ensemble_digest([card for _, card in loaded])) != digest:
+            raise InvalidWeights(
+                f"the ensemble in {folder} is not the version that was asked for: publish it again as a new version",
+                expected=digest,
+                got=came,
+            )
+        members = [model for model, _ in loaded]
+        return cls(members, input=manifest.input, device=device, max_batch_rows=max_batch_rows)
+
+    def choose_members(self, asked: tuple[int, ...] | None) -> tuple[int, ...]:
+        """The positions of the members asked: all, if none are named.
+
+        Raises:
+            InvalidSpec: a position doesn't exist, or is named twice.
+        """
+        if asked is None:
+            return tuple(range(self.num_members))
+        if not asked or len(set(asked)) < len(asked) or not set(asked) <= set(range(self.num_members)):
+            raise InvalidSpec(
+                f"members {list(asked)} can't be asked: this teacher has members 0 to {self.num_members - 1}, each once",
+                field="members",
+            )
+        return asked
+
+    def check_taps(self, taps: tuple[str, ...], members: tuple[int, ...]) -> None:
+        """See that each tap exists in one of the members asked, at least.
+
+        Raises:
+            InvalidSpec: a tap that none of them has.
+        """
+        for tap in taps:
+            if not any(tap in self._tap_names[member] for member in members):
+                raise InvalidSpec(f"no member asked has a tap '{tap}': the manifest lists each member's", field="taps")
+
+    def answer(
+        self, inputs: Array, *, members: tuple[int, ...], precision: Literal["fp32", "fp16"], taps: tuple[str, ...]
+    ) -> dict[str, Array]:
+        """Answer a window.
+
+        Args:
+            inputs: rows (N, ...) as `window.read_inputs` lets them pass.
+            members: M positions, as `choose_members` gives them.
+            precision: of every floating-point tensor in the answer.
+            taps: names, each read in those members that have it.
+
+        Returns:
+            ``logits`` (N, M, C), and ``tap.<member>.<name>`` (N, ...). A row's answer depends on that row alone.
+
+        Raises:
+            InvalidAnswer: a tensor holds NaN or infinity.
+        """
+        with torch.inference_mode():
+            parts = [
+                self._answer_batch(inputs[start : start + self._batch_rows], members, taps)
+                for start in range(0, len(inputs), self._batch_rows)
+            ]
+            whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+            return {key: _to_send(key, tensor, DTYPES[precision]) for key, tensor in whole.items()}
+
+    def _answer_batch(self, rows: Array, members: tuple[int, ...], taps: tuple[str, ...]) -> dict[str, Tensor]:
+        batch_B = self._padded(rows)
+        tensors: dict[str, Tensor] = {}
+        logits = []
+        for member in members:
+            with ExitStack() as stack:
+                names = [tap for tap in taps if tap in self._tap_names[member]]
+                features = stack.enter_context(Taps(self._members[member], names)) if names else {}
+                logits.append(self._members[member](batch_B)[: len(rows)])
+                tensors |= {tap_key(member, name): features[name][: len(rows)] for name in names}
+        return {LOGITS: torch.stack(logits, dim=1), **tensors}
+
+    def _padded(self, rows: Array) -> Tensor:
+        num_padded = -(-len(rows) // ROW_MULTIPLE) * ROW_MULTIPLE
+        padded_B = np.zeros((num_padded, *rows.shape[1:]), rows.dtype)
+        padded_B[: len(rows)] = rows
+        return torch.from_numpy(padded_B).to(self._device)
+
+
+def _to_send(key: str, tensor: Tensor, dtype: torch.dtype) -> Array:
+    if tensor.is_floating_point():
+        tensor = tensor.to(dtype)
+        if not bool(torch.isfinite(tensor).all()):
+            raise InvalidAnswer(
+                f"'{key}' holds NaN or infinity as {dtype}"
+                + ("; values beyond 65504 need answers of precision fp32" if dtype == torch.float16 else "")
+            )
+    sent: Array = tensor.cpu().numpy()
+    return sent

@@ -1,0 +1,118 @@
+"""A report holds what the records, results and predictions say, and what to doubt."""
+
+from distill.contracts.errors import Problem
+from distill.contracts.records import JobState
+from distill.contracts.report import Report
+from services.reports.compose import compose_job, compose_study
+
+from .examples import (
+    NOON,
+    facts,
+    job,
+    member,
+    predictions,
+    result,
+    study,
+    teacher,
+    three_members,
+)
+
+TEACHERS = (three_members(),)
+
+
+def a_report(*, steps: int = 400, num_attempts: int = 1, waited_s: float = 0.0, teachers=TEACHERS) -> Report:
+    members = (0.9,) * sum(len(t.manifest.members) for t in teachers)
+    jobs = {"student": job(teachers=teachers, num_attempts=num_attempts), "baseline": job("baseline")}
+    results = {
+        "student": result(0.874, ensemble=0.92, members=members, waited_s=waited_s, agreement=0.9),
+        "baseline": result(0.79, role="baseline", steps=steps),
+    }
+    named = {
+        "student": predictions((0, 1, 2, 3), ensemble=(0, 1, 2, 0)),
+        "baseline": predictions((0, 1, 0, 1)),
+    }
+    return compose_study(study("student", "baseline"), jobs, results, named, at=NOON)
+
+
+def test_models_stand_in_order():
+    assert [m.role for m in a_report().models] == ["ensemble", "member", "member", "member", "student", "baseline"]
+
+
+def test_the_baselines_agreement_comes_from_predictions():
+    agreements = {m.role: m.agreement for m in a_report().models}
+    assert (agreements["student"], agreements["baseline"]) == (0.9, 0.5)  # classes 0 and 1 of 0, 1, 2, 0
+
+
+def test_the_student_is_set_beside_baseline_and_ensemble():
+    assert [(c.role, c.verdict) for c in a_report().comparisons] == [("baseline", "better"), ("ensemble", "worse")]
+
+
+def test_time_is_told_from_station_to_station():
+    stations = a_report().jobs[0].stations
+    assert [s.name for s in stations] == [
+        "submitted", "claimed", "launched", "started", "checked", "workers ready", "teacher ready", "first step",
+        "trained", "evaluated", "exported", "ended",
+    ]  # fmt: skip
+    assert {s.after_s for s in stations[1:]} == {3.0}
+    assert stations[-1].at_s == 33.0
+
+
+def test_a_job_cancelled_in_the_queue_has_only_a_beginning_and_an_end():
+    record = job(state=JobState.CANCELLED).model_copy(update={"attempts": (), "dataset": None})
+    report = compose_job(record, None, at=NOON)
+    assert [(s.name, s.at_s) for s in report.jobs[0].stations] == [("submitted", 0.0), ("ended", 33.0)]
+
+
+def test_a_failed_child_keeps_its_problem():
+    broken = Problem(code="training_diverged", message="the loss is NaN")
+    failed = job("baseline", state=JobState.FAILED, problem=broken)
+    jobs = {"student": job(teachers=TEACHERS), "baseline": failed}
+    done = {"student": result(0.874, ensemble=0.92, members=(0.9, 0.9, 0.9))}
+    report = compose_study(study("student", "baseline"), jobs, done, {}, at=NOON)
+    assert report.jobs[1].problem == broken
+    assert report.caveats[0] == "The baseline failed: the loss is NaN."
+    assert [c.role for c in report.comparisons] == ["ensemble"]
+
+
+def test_a_problem_of_an_attempt_that_was_made_up_for_is_no_problem():
+    record = job(problem=Problem(code="attempt_lost", message="gone"))
+    assert compose_job(record, result(0.8), at=NOON).jobs[0].problem is None
+
+
+def test_unequal_labels_are_said():
+    assert any("1,000 labels each" in c and "up to 27,000 labels" in c for c in a_report().caveats)
+
+
+def test_members_that_saw_the_students_rows_are_said():
+    report = a_report(teachers=(three_members(trained_on=facts(20_000, 50_000, labels=27_000)),))
+    assert (
+        "fashion@1 member 0 learned from rows that the student uses too: 20,000 rows lie in both ranges."
+        in report.caveats
+    )
+
+
+def test_members_with_an_unknown_past_are_said():
+    report = a_report(teachers=(teacher(member(), member()),))
+    assert any(
+        c.startswith("Whether fashion@1 member 0 and fashion@1 member 1 saw the student's rows") for c in report.caveats
+    )
+
+
+def test_unequal_steps_are_said():
+    assert "Steps differ: 400 for the student, 390 for its baseline." in a_report(steps=390).caveats
+    assert not any("Steps differ" in c for c in a_report().caveats)
+
+
+def test_more_attempts_and_waiting_are_said():
+    caveats = a_report(num_attempts=2, waited_s=12.3).caveats
+    assert any(c.startswith("The student took 2 attempts") for c in caveats)
+    assert "The student stood still for 12.3 s, waiting for teachers." in caveats
+
+
+def test_where_latency_was_measured_is_said():
+    assert any("medians on cpu with 1 thread; other jobs may have run" in c for c in a_report().caveats)
+
+
+def test_a_report_survives_its_own_json():
+    report = a_report()
+    assert Report.model_validate_json(report.model_dump_json()) == report

@@ -1,0 +1,119 @@
+"""The model runner, without Ray: the numbers of the answer, checked against each member's own forward pass."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_teachers import CNN, IMAGE, MLP, RESNET, folder_of
+
+from distill.contracts.errors import InvalidAnswer, InvalidSpec, InvalidWeights
+from distill.science.models import build
+from distill.science.weights import load_model
+from teacher_server.folder import member_folder
+from teacher_server.runner import Ensemble
+
+CPU = torch.device("cpu")
+
+
+def the_answer(ensemble: Ensemble, rows: torch.Tensor, **asked: Any) -> dict[str, np.ndarray]:
+    asked = {"members": ensemble.choose_members(None), "precision": "fp32", "taps": ()} | asked
+    return ensemble.answer(rows.numpy(), **asked)
+
+
+@pytest.fixture
+def ensemble(trio, settings) -> Ensemble:
+    folder = folder_of(settings, "trio")
+    return Ensemble.load(folder, digest=trio.digest, device=CPU, max_batch_rows=64)
+
+
+@pytest.fixture
+def expected(trio, settings):
+    """Logits (N, M, C) of the members, each called by itself."""
+    folder = folder_of(settings, "trio")
+    members = [load_model(member_folder(folder, position))[0].eval() for position in range(3)]
+
+    def call(rows: torch.Tensor) -> np.ndarray:
+        with torch.inference_mode():
+            return torch.stack([member(rows) for member in members], dim=1).numpy()
+
+    return call
+
+
+def test_an_answer_is_the_forward_pass_of_each_member(ensemble, expected, rows):
+    logits_NMC = the_answer(ensemble, rows(100))["logits"]
+    assert logits_NMC.dtype == np.float32
+    np.testing.assert_allclose(logits_NMC, expected(rows(100)), atol=1e-5)
+
+
+def test_half_precision_rounds_and_no_more(ensemble, expected, rows):
+    logits_NMC = the_answer(ensemble, rows(40), precision="fp16")["logits"]
+    assert logits_NMC.dtype == np.float16
+    np.testing.assert_allclose(logits_NMC, expected(rows(40)), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 31, 33, 65, 200])
+def test_a_row_is_answered_the_same_bit_for_bit_whoever_its_neighbours_are(ensemble, rows, num_rows):
+    row = rows(1, seed=7)
+    alone = the_answer(ensemble, row)["logits"]
+    among_others = the_answer(ensemble, torch.cat([rows(num_rows), row]))["logits"]
+    assert np.array_equal(alone[0], among_others[-1])
+
+
+def test_only_the_members_asked_answer_in_the_order_asked(ensemble, rows):
+    everyone = the_answer(ensemble, rows(5))["logits"]
+    some = the_answer(ensemble, rows(5), members=(2, 0))["logits"]
+    assert np.array_equal(some, everyone[:, [2, 0]])
+
+
+@pytest.mark.parametrize("members", [(), (3,), (-1,), (0, 0)])
+def test_members_that_cannot_be_asked_are_refused(ensemble, members):
+    with pytest.raises(InvalidSpec, match="members 0 to 2"):
+        ensemble.choose_members(members)
+
+
+def test_taps_come_for_each_member_that_has_them(ensemble, rows, trio):
+    tap = next(name for name in trio.manifest.members[2].taps if name not in trio.manifest.members[0].taps)
+    answered = the_answer(ensemble, rows(70), taps=(tap,))
+    assert f"tap.0.{tap}" not in answered
+    assert answered[f"tap.2.{tap}"].shape == (70, *trio.manifest.members[2].taps[tap])
+
+
+def test_a_tap_is_what_the_module_gives(ensemble, rows, settings):
+    model = load_model(member_folder(folder_of(settings, "trio"), 2))[0].eval()
+    last = [name for name, module in model.net.named_modules() if isinstance(module, torch.nn.Linear)][-1]
+    with torch.inference_mode():
+        logits_NC = model(rows(9)).numpy()
+    np.testing.assert_allclose(the_answer(ensemble, rows(9), taps=(last,))[f"tap.2.{last}"], logits_NC, atol=1e-5)
+
+
+def test_a_tap_that_nobody_has_is_refused(ensemble):
+    with pytest.raises(InvalidSpec, match="has a tap 'nowhere'"):
+        ensemble.check_taps(("nowhere",), (0, 1, 2))
+
+
+def test_an_answer_that_half_precision_cannot_hold_is_refused(rows):
+    model = build(MLP, input=IMAGE, num_classes=4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e4)
+    ensemble = Ensemble([model], input=IMAGE, device=CPU, max_batch_rows=64)
+    assert np.isfinite(the_answer(ensemble, rows(3))["logits"]).all()
+    with pytest.raises(InvalidAnswer, match="need answers of precision fp32"):
+        the_answer(ensemble, rows(3), precision="fp16")
+
+
+def test_weights_that_are_not_the_version_asked_for_are_not_served(settings, trio):
+    with pytest.raises(InvalidWeights, match="not the version"):
+        Ensemble.load(folder_of(settings, "trio"), digest="sha256:" + "0" * 64, device=CPU, max_batch_rows=64)
+
+
+def test_a_version_without_a_manifest_is_not_served(tmp_path):
+    with pytest.raises(InvalidWeights, match="can't be read"):
+        Ensemble.load(tmp_path, digest="sha256:" + "0" * 64, device=CPU, max_batch_rows=64)
+
+
+def test_published_sizes_of_three_architectures_answer_together(rows):
+    members = [build(spec, input=IMAGE, num_classes=4) for spec in (MLP, CNN, RESNET)]
+    ensemble = Ensemble(members, input=IMAGE, device=CPU, max_batch_rows=10)
+    assert the_answer(ensemble, rows(33))["logits"].shape == (33, 3, 4)
