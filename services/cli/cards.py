@@ -49,7 +49,8 @@ def version_lines(version: TeacherVersion) -> Iterator[str]:
         yield f"    {version.problem.message}"
     if version.manifest:
         card = version.manifest
-        yield f"    {card.size.parameters:,} parameters, {len(card.classes)} classes, {card.rows_per_s:,.0f} rows/s on {card.device}"
+        size = f"{card.size.parameters:,} parameters, {len(card.classes)} classes"
+        yield f"    {size}, {card.rows_per_s:,.0f} rows/s on {card.device}"
 
 
 def _attempt_lines(attempt: Attempt) -> Iterator[str]:

@@ -14,7 +14,7 @@ import services
 from distill.contracts.errors import InvalidData, InvalidSpec, StillhouseError
 from distill.contracts.job import JobSpec, StudySpec
 from distill.contracts.teachers import MemberFromJob, TeacherSpec, TeacherVersionSpec, TeacherVersionState
-from services.cli.exit_codes import INTERRUPTED, JOB_FAILED, OK
+from services.cli.exit_codes import INTERRUPTED, OK
 from services.cli.screen import console, duration, say, show_markdown, show_table
 from services.stack.settings import StackSettings
 
@@ -93,15 +93,15 @@ class _Demo:
 
     def _story(self, client: "StillhouseClient", stack: "Stack", member: JobSpec, study: StudySpec) -> int:
         with self._act("members"):
-            jobs = self._train_members(client, member)
-        if jobs is None:
-            return JOB_FAILED
+            jobs, code = self._train_members(client, member)
+        if code != OK:
+            return self._point_at_logs(stack, code)
         with self._act("publish"):
             self._publish(client, study, jobs)
         with self._act("study"):
             identity, code = self._run_study(client, study)
         if code != OK:
-            return code
+            return self._point_at_logs(stack, code)
         with self._act("report"):
             self._show_report(client, stack, identity)
         self._show_times()
@@ -142,8 +142,7 @@ class _Demo:
             return f"it was not there after {DATA_TIMEOUT_S:.0f} s"
         return None if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
 
-    def _train_members(self, client: "StillhouseClient", member: JobSpec) -> list[str] | None:
-        """The finished jobs; None where one failed."""
+    def _train_members(self, client: "StillhouseClient", member: JobSpec) -> tuple[list[str], int]:
         from services.cli.watch import watch_on_screen
 
         stop = member.dataset.rows.stop
@@ -157,9 +156,7 @@ class _Demo:
         jobs = [client.submit_job(spec).id for spec in specs]
         names = dict(zip(jobs, (spec.name for spec in specs), strict=True))
         code = watch_on_screen(client, [("job", job) for job in jobs], names=names)
-        if code == INTERRUPTED:
-            raise KeyboardInterrupt
-        return jobs if code == OK else None
+        return jobs, _unless_interrupted(code)
 
     def _publish(self, client: "StillhouseClient", study: StudySpec, jobs: list[str]) -> None:
         from services.cli.teachers import ensure_named, wait_for_check
@@ -186,15 +183,13 @@ class _Demo:
         from services.cli.watch import watch_on_screen
 
         rows = study.job.dataset.rows
-        to = f"to {rows.stop:,}" if rows.stop else "to the end"
+        to = f"to {rows.stop:,}" if rows.stop else "on"
         self._tell(
-            f"Another team's study: a small student on rows {rows.start:,} {to}, taught by the teacher; its baseline beside it"
+            f"Another team's student learns from its answers, on rows {rows.start:,} {to}; its baseline from labels alone"
         )
         view = client.submit_study(study)
         code = watch_on_screen(client, [("study", view.study.id)])
-        if code == INTERRUPTED:
-            raise KeyboardInterrupt
-        return view.study.id, code
+        return view.study.id, _unless_interrupted(code)
 
     def _show_report(self, client: "StillhouseClient", stack: "Stack", identity: str) -> None:
         self._tell("The report")
@@ -204,6 +199,12 @@ class _Demo:
         self._tell(f"The report, with plots: {storage / str(view.study.report)}")
         for artifact in client.artifacts(view.children["student"].id):
             console().print(f"  the student: {storage / artifact.path}", markup=False)
+
+    def _point_at_logs(self, stack: "Stack", code: int) -> int:
+        self._tell(
+            f"It didn't work out. Logs of the jobs: {stack.home.storage / 'runs'}; of the stack: {stack.home.logs}"
+        )
+        return code
 
     def _show_times(self) -> None:
         console().print()
@@ -218,6 +219,12 @@ class _Demo:
     def _tell(self, text: str, *, loud: bool = True) -> None:
         at = duration(time.monotonic() - self._begun)
         console().print(f"[{at:>10}] {text}", style="bold" if loud else "dim", markup=False)
+
+
+def _unless_interrupted(code: int) -> int:
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return code
 
 
 def _load_job(path: Path) -> JobSpec:

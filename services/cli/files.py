@@ -50,7 +50,7 @@ def load_yaml(path: Path) -> tuple[Any, yaml.Node | None]:
         if path.stat().st_size > MAX_BYTES:
             raise InvalidSpec(f"{path} is larger than a job file may be", expected=f"at most {MAX_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
-        return yaml.load(text, Loader=_Loader), yaml.compose(text, Loader=_Loader)  # noqa: S506: a safe loader
+        return yaml.load(text, Loader=_Loader), yaml.compose(text, Loader=_Loader)  # noqa: S506 - it is a safe one
     except OSError as error:
         raise InvalidSpec(f"{path} can't be read: {error.strerror}", got=str(path)) from error
     except UnicodeDecodeError as error:

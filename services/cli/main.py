@@ -3,7 +3,6 @@
 from typing import Any
 
 import typer
-from click import Context
 from typer.core import TyperGroup
 
 from distill.contracts.errors import StillhouseError
@@ -15,7 +14,7 @@ from services.cli.screen import show_error
 class _Program(TyperGroup):
     """Ends with the exit code that an error stands for."""
 
-    def invoke(self, ctx: Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except StillhouseError as error:

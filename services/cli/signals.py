@@ -12,7 +12,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def stops_once() -> Iterator[None]:
-    """The first signal raises KeyboardInterrupt; later ones only say that stopping goes on: a half-stopped stack leaves orphans."""
+    """The first signal raises KeyboardInterrupt; later ones only say that stopping goes on.
+
+    A stack that is stopped by half leaves orphans.
+    """
     is_stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -83,6 +83,5 @@ def _pump(
 
 def _explain_interruption(watched: "Sequence[tuple[Kind, str]]") -> None:
     for kind, identity in watched:
-        say(
-            f"stopped watching; the {kind} goes on. `stillhouse watch {identity}` looks again, `stillhouse cancel {identity}` ends it."
-        )
+        say(f"stopped watching; the {kind} goes on")
+        say(f"`stillhouse watch {identity}` looks again, `stillhouse cancel {identity}` ends it")

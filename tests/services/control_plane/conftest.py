@@ -1,0 +1,49 @@
+"""A control plane on a real Redis, with a Ray dashboard that isn't there: what it does without a cluster."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from distill.contracts.settings import NodeSettings
+from services.control_plane.main import create_app
+from services.control_plane.settings import Settings
+from services.control_plane.store import Store
+from services.stack.processes import free_ports
+
+
+@pytest.fixture
+async def redis(own_redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an emptied Redis that no stack uses."""
+    client: Redis = Redis.from_url(own_redis_url, decode_responses=True)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def store(redis: Redis) -> Store:
+    """Records in that Redis."""
+    return Store(redis)
+
+
+@pytest.fixture
+def settings(own_redis_url: str, tmp_path: Path) -> Settings:
+    """A control plane whose Ray doesn't answer."""
+    data_root = tmp_path / "data"
+    data_root.mkdir()
+    node = NodeSettings(redis_url=own_redis_url, storage=tmp_path, data_root=data_root, cache=tmp_path / "cache")
+    return Settings(node=node, ray_dashboard=f"http://127.0.0.1:{free_ports(1)[0]}")
+
+
+@pytest.fixture
+async def api(redis: Redis, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application, in this process."""
+    app = create_app(settings)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://stillhouse") as client,
+    ):
+        yield client

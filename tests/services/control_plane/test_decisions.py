@@ -1,0 +1,72 @@
+"""What the reconciler decides, from a record and what it saw."""
+
+from distill.contracts.facts import AttemptLaunched, AttemptLost, CancelAsked
+from services.control_plane.decisions import (
+    Claim,
+    DeclareLost,
+    Launch,
+    Observed,
+    Signal,
+    Wait,
+    decide_attempt,
+    decide_queued,
+)
+from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
+from tests.services.control_plane.records import NOON, a_queued_job, a_running_job, a_starting_job, after, at
+from tests.services.control_plane.test_life import LOST
+
+LAUNCHED = AttemptLaunched(attempt=1, submission_id="digits-abc234-1", at=NOON)
+
+
+def seen(state: RayJobState | None, *, heartbeat: bool = True, seconds: float = 0) -> Observed:
+    return Observed(ray=None if state is None else RayJob(state), has_heartbeat=heartbeat, now=at(seconds))
+
+
+def test_a_job_starts_where_there_is_room_and_says_what_it_waits_for_where_there_is_none():
+    job = a_queued_job(compute={"workers": 2, "cpus_per_worker": 1}, training={"batch_size": 128})
+    assert decide_queued(job, free=ClusterResources(cpus=2, gpus=0), now=NOON) == Claim()
+    waits = decide_queued(job, free=ClusterResources(cpus=1.5, gpus=0), now=NOON)
+    assert isinstance(waits, Wait)
+    assert waits.reason.text == "waiting for 2 CPUs (1.5 free)"
+
+
+def test_a_job_that_backs_off_is_left_alone_until_its_time():
+    job = after(a_running_job(), AttemptLost(attempt=1, problem=LOST, at=NOON))
+    room = ClusterResources(cpus=2, gpus=0)
+    assert decide_queued(job, free=room, now=at(0.5)) is None
+    assert decide_queued(job, free=room, now=at(1)) == Claim()
+
+
+def test_while_ray_is_silent_nothing_starts_and_nothing_ends():
+    waits = decide_queued(a_queued_job(), free=None, now=NOON)
+    assert isinstance(waits, Wait)
+    assert waits.reason.code == "waiting_for_cluster"
+    assert decide_attempt(after(a_running_job(), LAUNCHED), seen(None, heartbeat=False, seconds=9999)) is None
+
+
+def test_a_claimed_attempt_is_launched_until_that_is_confirmed():
+    assert decide_attempt(a_starting_job(), seen(RayJobState.ABSENT)) == Launch()
+    assert decide_attempt(after(a_starting_job(), LAUNCHED), seen(RayJobState.PENDING, heartbeat=False)) is None
+
+
+def test_a_heartbeat_outweighs_rays_word():
+    job = after(a_running_job(), LAUNCHED)
+    assert decide_attempt(job, seen(RayJobState.FAILED, heartbeat=True)) is None
+    assert isinstance(decide_attempt(job, seen(RayJobState.FAILED, heartbeat=False)), DeclareLost)
+
+
+def test_an_attempt_that_the_cluster_forgot_is_lost():
+    lost = decide_attempt(after(a_running_job(), LAUNCHED), seen(RayJobState.ABSENT, heartbeat=False))
+    assert isinstance(lost, DeclareLost)
+    assert "Ray was restarted" in lost.problem.message
+
+
+def test_a_cancelled_attempt_is_signalled_only_when_it_does_not_obey():
+    job = after(a_running_job(), LAUNCHED, CancelAsked(at=NOON))
+    assert decide_attempt(job, seen(RayJobState.RUNNING, seconds=29)) is None
+    assert decide_attempt(job, seen(RayJobState.RUNNING, seconds=31)) == Signal()
+
+
+def test_an_attempt_cancelled_before_its_launch_is_gone():
+    job = after(a_starting_job(), CancelAsked(at=NOON))
+    assert isinstance(decide_attempt(job, seen(RayJobState.ABSENT, heartbeat=False)), DeclareLost)
