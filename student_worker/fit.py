@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -11,8 +10,10 @@ from ray.train.torch import TorchTrainer
 
 from distill.contracts import names
 from distill.contracts.job import ComputeSpec
-from student_worker.endings import Ending, ending_of
+from student_worker.background import in_background
+from student_worker.ending import Ending
 from student_worker.loop import train_loop
+from student_worker.outcomes import ending_of
 from student_worker.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ TRAIN_SETTINGS = {
 
 
 def start_workers(plan: Plan, storage: Path) -> "Future[Ending]":
-    """Ask Ray for the attempt's workers and let them run; the future never raises.
+    """Ask Ray for the attempt's workers and let them run.
 
     Ray retries nothing by itself: what one attempt is, is for the control plane to say.
     """
@@ -42,9 +43,7 @@ def start_workers(plan: Plan, storage: Path) -> "Future[Ending]":
             failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
         ),
     )
-    future: Future[Ending] = Future()
-    threading.Thread(target=_fit, args=(trainer, future), name="fit", daemon=True).start()
-    return future
+    return in_background("fit", lambda: _fit(trainer))
 
 
 def scaling(compute: ComputeSpec) -> ScalingConfig:
@@ -69,10 +68,9 @@ class _Trainer(TorchTrainer):  # type: ignore[misc]
         return [callback for callback in callbacks if type(callback).__name__ != "PlacementGroupCleanerCallback"]
 
 
-def _fit(trainer: TorchTrainer, future: "Future[Ending]") -> None:
+def _fit(trainer: TorchTrainer) -> Ending:
     try:
-        future.set_result(Ending.model_validate_json(trainer.fit().return_value))
-    except BaseException as error:
-        # whatever it is, the driver must have a last word
+        return Ending.model_validate_json(trainer.fit().return_value)
+    except Exception as error:
         log.exception("the workers failed")
-        future.set_result(ending_of(error))
+        return ending_of(error)

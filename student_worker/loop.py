@@ -15,8 +15,9 @@ from distill.journal.client import open_redis
 from distill.journal.journal import Journal
 from distill.journal.watch import DirectiveWatch
 from distill.science.datasets import Dataset, load
-from student_worker.endings import Ending, ending_of_stop
+from student_worker.ending import Ending
 from student_worker.evaluation import Evaluation, evaluate
+from student_worker.outcomes import ending_of_stop
 from student_worker.phases import Stopwatch
 from student_worker.plan import WORKERS_READY_FILE, Plan
 from student_worker.pool import Pool, open_pool

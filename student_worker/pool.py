@@ -5,6 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from distill.contracts.errors import TeacherUnavailable
 from distill.contracts.records import JobRecord
 from student_worker.reporting import Reporter
 
@@ -48,17 +49,47 @@ class Pool(Protocol):
 
 def open_pool(record: JobRecord, reporter: Reporter, *, should_stop: Callable[[], bool]) -> Pool | None:
     """The pool of the job's teachers; None for a job without teachers."""
-    if not record.teachers:
-        return None
-    from teacher_server.client import TeacherPool
+    return _Served(record, reporter, should_stop=should_stop) if record.teachers else None
 
-    return TeacherPool(
-        record.teachers,
-        team=record.team,
-        job=record.id,
-        precision=record.spec.answers.precision,
-        on_wait=reporter.teacher_awaited,
-        on_return=reporter.teacher_returned,
-        give_up_s=min(GIVE_UP_S, record.spec.limits.teacher_wait_s),
-        should_stop=should_stop,
-    )
+
+class _Served:
+    """`teacher_server.client`'s pool; a wait that was ended for a wish is, to a rank, an answer that didn't come."""
+
+    def __init__(self, record: JobRecord, reporter: Reporter, *, should_stop: Callable[[], bool]) -> None:
+        # imported here: it brings Ray Serve, which a job without teachers has no use for
+        from teacher_server.client import AskStopped, TeacherPool
+
+        self._stopped = AskStopped
+        self._pool = TeacherPool(
+            record.teachers,
+            team=record.team,
+            job=record.id,
+            precision=record.spec.answers.precision,
+            on_wait=reporter.teacher_awaited,
+            on_return=reporter.teacher_returned,
+            give_up_s=min(GIVE_UP_S, record.spec.limits.teacher_wait_s),
+            should_stop=should_stop,
+        )
+
+    @property
+    def rows_asked(self) -> int:
+        return self._pool.rows_asked
+
+    @property
+    def wait_s(self) -> float:
+        return self._pool.wait_s
+
+    def ask(self, inputs: Tensor) -> Pending:
+        return _Stoppable(self._pool.ask(inputs), self._stopped)
+
+
+class _Stoppable:
+    def __init__(self, pending: Pending, stopped: type[Exception]) -> None:
+        self._pending = pending
+        self._stopped = stopped
+
+    def result(self) -> Answered:
+        try:
+            return self._pending.result()
+        except self._stopped as error:
+            raise TeacherUnavailable("asked to stop while waiting for a teacher") from error

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-import services
 from distill.contracts.errors import InvalidData, InvalidSpec, StillhouseError
 from distill.contracts.job import JobSpec, StudySpec
 from distill.contracts.teachers import MemberFromJob, TeacherSpec, TeacherVersionSpec, TeacherVersionState
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from services.client.client import StillhouseClient
     from services.stack.stack import Stack
 
+SHIPPED = Path(__file__).parents[2] / "examples" / "demo"
 NUM_MEMBERS = 3
 DATA_TIMEOUT_S = 180.0
 Data = Literal["fashion", "digits"]
@@ -50,7 +50,7 @@ def demo(
 
     with stops_once():
         try:
-            code = _Demo(files or Path(services.__file__).parents[1] / "examples" / "demo", data, port).run()
+            code = _Demo(files or SHIPPED, data, port).run()
         except KeyboardInterrupt:
             say("interrupted; everything that the demo started is stopped")
             code = INTERRUPTED
@@ -92,6 +92,7 @@ class _Demo:
         return code
 
     def _story(self, client: "StillhouseClient", stack: "Stack", member: JobSpec, study: StudySpec) -> int:
+        self._cancel_leftovers(client)
         with self._act("members"):
             jobs, code = self._train_members(client, member)
         if code != OK:
@@ -106,6 +107,13 @@ class _Demo:
             self._show_report(client, stack, identity)
         self._show_times()
         return OK
+
+    def _cancel_leftovers(self, client: "StillhouseClient") -> None:
+        """Jobs of a demo that was interrupted would go on now, and take this one's CPUs."""
+        for job in client.jobs():
+            if not job.state.is_final:
+                self._tell(f"Cancelling {job.id}, which an interrupted demo left", loud=False)
+                client.cancel_job(job.id)
 
     def _find_data(self) -> Data:
         if self._asked == "digits":
@@ -156,7 +164,7 @@ class _Demo:
         jobs = [client.submit_job(spec).id for spec in specs]
         names = dict(zip(jobs, (spec.name for spec in specs), strict=True))
         code = watch_on_screen(client, [("job", job) for job in jobs], names=names)
-        return jobs, _unless_interrupted(code)
+        return jobs, code
 
     def _publish(self, client: "StillhouseClient", study: StudySpec, jobs: list[str]) -> None:
         from services.cli.teachers import ensure_named, wait_for_check
@@ -189,7 +197,7 @@ class _Demo:
         )
         view = client.submit_study(study)
         code = watch_on_screen(client, [("study", view.study.id)])
-        return view.study.id, _unless_interrupted(code)
+        return view.study.id, code
 
     def _show_report(self, client: "StillhouseClient", stack: "Stack", identity: str) -> None:
         self._tell("The report")
@@ -219,12 +227,6 @@ class _Demo:
     def _tell(self, text: str, *, loud: bool = True) -> None:
         at = duration(time.monotonic() - self._begun)
         console().print(f"[{at:>10}] {text}", style="bold" if loud else "dim", markup=False)
-
-
-def _unless_interrupted(code: int) -> int:
-    if code == INTERRUPTED:
-        raise KeyboardInterrupt
-    return code
 
 
 def _load_job(path: Path) -> JobSpec:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from distill.contracts.errors import InvalidSpec
+from distill.contracts.errors import InvalidSpec, Problem
 from distill.contracts.job import JobSpec, StudySpec
 
 Model = TypeVar("Model")
@@ -78,9 +78,7 @@ def validated(model: TypeAdapter[Model], value: Any, *, where: str, root: yaml.N
 
         found = error.errors(include_url=False)
         problems = [problem_of(one) for one in found]
-        lines = [
-            _place(where, root, one["loc"]) + problem.message for one, problem in zip(found, problems, strict=True)
-        ]
+        lines = [_place(where, root, one["loc"]) + _told(problem) for one, problem in zip(found, problems, strict=True)]
         first = problems[0].model_dump(include={"field", "got", "expected"}, exclude_none=True)
         raise InvalidSpec("\n       ".join(lines), **first) from error
 
@@ -88,6 +86,11 @@ def validated(model: TypeAdapter[Model], value: Any, *, where: str, root: yaml.N
 def as_adapter(model: type[BaseModel]) -> TypeAdapter[Any]:
     """The model as `validated` takes it."""
     return TypeAdapter(model)
+
+
+def _told(problem: Problem) -> str:
+    came = "" if problem.got is None or problem.got in problem.message else f"; it is {problem.got}"
+    return problem.message + came
 
 
 def _place(where: str, root: yaml.Node | None, location: Sequence[int | str]) -> str:

@@ -10,6 +10,7 @@ from distill.contracts.errors import NotFound
 from distill.contracts.job import StudySpec
 from distill.contracts.records import JobRecord, JobState
 from services.cli.call import client_of, job_of, kind_of
+from services.cli.exit_codes import INTERRUPTED
 from services.cli.screen import Json, ago, say, show_json, show_line, show_markdown, show_table
 
 if TYPE_CHECKING:
@@ -180,7 +181,12 @@ def download(
 def _watch(client: "StillhouseClient", kind: "Kind", identity: str, *, as_json: bool) -> int:
     from services.cli.watch import watch_as_json, watch_on_screen
 
-    return watch_as_json(client, kind, identity) if as_json else watch_on_screen(client, [(kind, identity)])
+    try:
+        return watch_as_json(client, kind, identity) if as_json else watch_on_screen(client, [(kind, identity)])
+    except KeyboardInterrupt:
+        say(f"stopped watching; the {kind} goes on")
+        say(f"`stillhouse watch {identity}` looks again, `stillhouse cancel {identity}` ends it")
+        return INTERRUPTED
 
 
 def _name(view: "JobRecord | StudyView") -> "tuple[Kind, str]":

@@ -1,4 +1,7 @@
-"""What followers see, in words: one line for each fact worth a person's attention."""
+"""What followers see, in words: one line for each fact worth a person's attention.
+
+Epochs that were not validated pass in silence: live figures say how they go.
+"""
 
 from datetime import datetime
 
@@ -47,8 +50,8 @@ def _words(event: Event) -> str | None:
             return f"waits for teacher {teacher}: {text}"
         case facts.TeacherReturned(teacher=teacher):
             return f"teacher {teacher} answers again"
-        case facts.EpochEnded(epoch=epoch, metrics=metrics):
-            return f"epoch {epoch}: {figures(metrics)}"
+        case facts.EpochEnded(epoch=epoch, metrics=metrics) if metrics.get("validation_accuracy") is not None:
+            return f"epoch {epoch}: {_figures(metrics)}"
         case facts.AttemptEnded(outcome=outcome, problem=problem):
             return OUTCOMES[outcome] + (f": {problem.message}" if problem else "")
         case facts.AttemptLost(problem=problem):
@@ -62,14 +65,10 @@ def _words(event: Event) -> str | None:
     return None
 
 
-def figures(metrics: dict[str, float]) -> str:
+def _figures(metrics: dict[str, float]) -> str:
     """The metrics of an epoch that a person looks at first."""
-    shown = []
-    if "train_loss" in metrics:
-        shown.append(f"loss {metrics['train_loss']:.4f}")
-    if metrics.get("validation_accuracy") is not None:
-        shown.append(f"validation accuracy {100 * metrics['validation_accuracy']:.1f} %")
-    return ", ".join(shown) or ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    loss = f"loss {metrics['train_loss']:.4f}, " if "train_loss" in metrics else ""
+    return f"{loss}validation accuracy {100 * metrics['validation_accuracy']:.1f} %"
 
 
 def _time(event: Event) -> str:

@@ -9,8 +9,8 @@ from distill.contracts.errors import StillhouseError
 from distill.contracts.events import ProgressEvent
 from distill.contracts.records import JobState
 from services.cli.bars import Bars, Lines
-from services.cli.exit_codes import INTERRUPTED, JOB_FAILED, OK
-from services.cli.screen import console, say, show_line
+from services.cli.exit_codes import JOB_FAILED, OK
+from services.cli.screen import console, show_line
 from services.client import End, Followed, StillhouseClient
 
 if TYPE_CHECKING:
@@ -26,18 +26,14 @@ def watch_on_screen(
     """
     ends: dict[str, JobState] = {}
     view = Bars(names or {}) if console().is_terminal else Lines(names or {})
-    try:
-        with view:
-            for identity, followed in follow_all(client, watched):
-                if isinstance(followed.data, End):
-                    ends[identity] = followed.data.state
-                elif isinstance(followed.data, ProgressEvent):
-                    view.progress(followed.data)
-                else:
-                    view.event(followed.data)
-    except KeyboardInterrupt:
-        _explain_interruption(watched)
-        return INTERRUPTED
+    with view:
+        for identity, followed in follow_all(client, watched):
+            if isinstance(followed.data, End):
+                ends[identity] = followed.data.state
+            elif isinstance(followed.data, ProgressEvent):
+                view.progress(followed.data)
+            else:
+                view.event(followed.data)
     for kind, identity in watched:
         console().print(f"{kind} {identity}: {ends[identity]}", style="bold")
     return OK if all(state is JobState.SUCCEEDED for state in ends.values()) else JOB_FAILED
@@ -79,9 +75,3 @@ def _pump(
                 arrivals.put((identity, followed))
     except StillhouseError as error:
         arrivals.put((identity, error))
-
-
-def _explain_interruption(watched: "Sequence[tuple[Kind, str]]") -> None:
-    for kind, identity in watched:
-        say(f"stopped watching; the {kind} goes on")
-        say(f"`stillhouse watch {identity}` looks again, `stillhouse cancel {identity}` ends it")

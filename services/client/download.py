@@ -10,7 +10,6 @@ from distill.contracts.measures import Artifact
 from services.client.wire import Wire, error_of
 
 TRIES = 5
-CHUNK_BYTES = 1 << 20
 
 
 def download(wire: Wire, path: str, artifact: Artifact, folder: Path) -> Path:
@@ -52,7 +51,7 @@ def _fetch(wire: Wire, path: str, artifact: Artifact, part: Path) -> None:
             raise error_of(response)
         mode = "ab" if response.status_code == httpx.codes.PARTIAL_CONTENT else "wb"
         with part.open(mode) as file:
-            for chunk in response.iter_bytes(CHUNK_BYTES):
+            for chunk in response.iter_bytes():  # as it comes: what is held back would be lost with the connection
                 file.write(chunk)
 
 

@@ -72,11 +72,14 @@ def _connect(wire: Wire, path: str, last: str | None) -> Iterator[Followed]:
             raise error_of(response)
         try:
             for event in EventSource(response).iter_sse():
-                yield _read(event)
+                if event.data:  # a comment that keeps the connection alive comes as an empty event
+                    yield _read(event)
         except SSEError as error:
             raise DependencyDown(f"{wire.url}{path} sends no events: {error}") from error
 
 
 def _read(event: ServerSentEvent) -> Followed:
     model: type[Event | ProgressEvent | End] = MODELS.get(event.event, Event)
-    return Followed(id=event.id or None, name=event.event, data=model.model_validate_json(event.data))
+    # by the rules of server-sent events an id holds until the next one: only a fact's own counts
+    identity = event.id if model is Event else None
+    return Followed(id=identity or None, name=event.event, data=model.model_validate_json(event.data))

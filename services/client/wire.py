@@ -31,7 +31,7 @@ class Wire:
     """Requests with errors mapped; nothing of httpx leaves it, except responses."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        self.url = url
+        self.url = _checked(url)
         self.http = httpx.Client(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5.0))
 
     def close(self) -> None:
@@ -75,12 +75,19 @@ class Wire:
                 f"nothing answers at {self.url}: is `stillhouse up` running?",
                 hint="start it, or name another server with --server or STILLHOUSE_URL",
             ) from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise InvalidSpec(
-                f"{self.url!r} is not the URL of a server", field="server", expected="such as http://127.0.0.1:8470"
-            ) from error
         except httpx.HTTPError as error:
             raise DependencyDown(f"{self.url} stopped answering: {error or type(error).__name__}") from error
+
+
+def _checked(url: str) -> str:
+    """``url``; `InvalidSpec` if no server can be there."""
+    try:
+        parsed = httpx.URL(url)
+        if parsed.scheme in {"http", "https"} and parsed.host:
+            return url
+    except httpx.InvalidURL:
+        pass
+    raise InvalidSpec(f"{url!r} is not the URL of a server", field="server", expected="such as http://127.0.0.1:8470")
 
 
 def error_of(response: httpx.Response) -> StillhouseError:

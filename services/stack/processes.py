@@ -17,6 +17,9 @@ from distill.contracts.errors import DependencyDown
 MARK = "STILLHOUSE_STACK"
 """Environment variable that every process of a stack inherits."""
 
+ROUNDS = 5
+"""What is being stopped may start a child meanwhile, as Ray's dashboard does: look again until there is nothing."""
+
 
 class ProcessId(Stored):
     """A process for ever: pids are used again, pids with their start time are not."""
@@ -133,16 +136,25 @@ def stop_remains(mark: str, leaders: Sequence[ProcessId], *, keep: Collection[in
     A worker of Ray may outlive the head that started it: it stands in the session that one of ``leaders`` opened, or
     bears the stack's mark in its environment. Pids in ``keep`` live on.
     """
-    left = [process for process in remains(mark, leaders) if process.pid not in keep]
-    for process in left:
+    num_stopped = 0
+    for _ in range(ROUNDS):
+        left = [process for process in remains(mark, leaders) if process.pid not in keep]
+        if not left:
+            break
+        _stop_all(left, grace_s=grace_s)
+        num_stopped += len(left)
+    return num_stopped
+
+
+def _stop_all(processes: Sequence[psutil.Process], *, grace_s: float) -> None:
+    for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    _, stubborn = psutil.wait_procs(left, timeout=grace_s)
+    _, stubborn = psutil.wait_procs(processes, timeout=grace_s)
     for process in stubborn:
         with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(stubborn, timeout=grace_s)
-    return len(left)
 
 
 def remains(mark: str, leaders: Sequence[ProcessId]) -> list[psutil.Process]:

@@ -1,6 +1,7 @@
 """A Ray head for one machine: a child process of our own, on ports of its own, never found or stopped by name."""
 
 import http.client
+import json
 import os
 import secrets
 import shutil
@@ -28,6 +29,7 @@ PORTS = (
 )
 """All are given, or a second cluster on the machine would meet this one on Ray's fixed defaults."""
 
+MAX_PARENT_LENGTH = 20
 OBJECT_STORE_BYTES = 512 << 20
 """Windows of rows and answers pass through it; nothing stays."""
 
@@ -44,14 +46,13 @@ def start_ray(
 ) -> tuple[Child, RayState]:
     """Start the head; it answers later (`wait_for_ray`)."""
     ports = _ports(last)
-    # sockets lie below, and their paths may not exceed 107 characters: a state folder may be deep
-    folder = Path(tempfile.mkdtemp(prefix="stillhouse-ray-"))
+    folder = _short_folder()
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
         *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--disable-usage-stats"),
         f"--num-cpus={num_cpus}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
-        f"--temp-dir={folder}",
+        f"--temp-dir={folder / 'ray'}",  # Ray opens this one to everybody; the folder above stays shut
         *(f"--{name}={port}" for name, port in ports.items()),
     ]
     # Ray's own actors look their head up; on a machine with several clusters they would find another's
@@ -61,7 +62,7 @@ def start_ray(
 
 
 def wait_for_ray(child: Child, state: RayState, home: StackHome, *, timeout_s: float = 120.0) -> None:
-    """Wait until jobs can be submitted.
+    """Wait until it can take jobs.
 
     Raises:
         DependencyDown: it ended, or ``timeout_s`` went by.
@@ -71,16 +72,17 @@ def wait_for_ray(child: Child, state: RayState, home: StackHome, *, timeout_s: f
     )
 
 
-def answers(state: RayState, home: StackHome, path: str = "/api/jobs/") -> bool:
-    """Whether the Jobs REST API of this head takes our token."""
+def answers(state: RayState, home: StackHome) -> bool:
+    """Whether this head takes our token, and a node of it has CPUs to give."""
     request = urllib.request.Request(  # noqa: S310
-        state.dashboard + path, headers={"Authorization": f"Bearer {home.token.read_text().strip()}"}
+        f"{state.dashboard}/nodes?view=summary", headers={"Authorization": f"Bearer {home.token.read_text().strip()}"}
     )
     try:
         with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError, http.client.HTTPException):
+            nodes = json.load(response)["data"]["summary"]
+    except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError, KeyError):
         return False
+    return any(node["raylet"].get("resourcesTotal", {}).get("CPU", 0) > 0 for node in nodes)
 
 
 def forget_ray(state: RayState) -> None:
@@ -97,6 +99,12 @@ def _ports(last: RayState | None) -> dict[str, int]:
     if last and set(last.ports) == set(PORTS) and all(is_free(port) for port in last.ports.values()):
         return last.ports
     return dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+
+
+def _short_folder() -> Path:
+    """A new folder for the owner alone; sockets lie deep below it, and their paths may not exceed 107 characters."""
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="stillhouse-", dir=usual if len(usual) <= MAX_PARENT_LENGTH else "/tmp"))  # noqa: S108
 
 
 def _clean(environment: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from services.stack import control_plane, ray_head, redis_server
 from services.stack.home import ControlPlaneState, StackHome, StackState
 from services.stack.processes import MARK, Child, ProcessId, stop_remains
 from services.stack.settings import DEFAULT_PORT, StackSettings
-from services.stack.stopping import Say, adopted, end, silent, stop_parts
+from services.stack.stopping import Say, adopted, end, silent, stop_parts, uninterrupted
 from services.stack.supervisor import Part, Supervisor
 
 Known = TypeVar("Known")
@@ -98,14 +98,13 @@ class Stack:
         try:
             self._bring_up()
         except BaseException:
-            self._stop_all()
+            uninterrupted(self._stop_all)
             raise
         self._supervisor.start()
 
     def stop(self) -> None:
         """Stop everything that this stack started or adopted, in order; nothing of it is left."""
-        self._supervisor.stop()
-        self._stop_all()
+        uninterrupted(self._stop_all)
 
     def restart_control_plane(self, *, kill: bool = False) -> None:
         """Stop it (SIGKILL with ``kill``), start it on the same port, and wait until it is ready."""
@@ -126,16 +125,22 @@ class Stack:
         end(adopted(self._state.control_plane), kill=False)
         port = control_plane.choose_port(self._asked_port, self._state.control_plane)
         self._redis.child = self._adopt_redis() or self._start_redis_if_ours()
-        self._ray.child = self._adopt_ray() or self._start_ray_afresh()
+        self._ray.child = self._adopt_ray() or self._start_ray()
         self._keep(url=f"http://127.0.0.1:{port}", control_plane=ControlPlaneState(port=port))
+        # not before Ray has a node: the control plane would take it for a cluster without CPUs, and refuse jobs
+        self._wait_for_ray()
         self._control_plane.child = self._start_control_plane()
-        self._wait_for_answers()
+        self._wait_for_control_plane()
 
-    def _wait_for_answers(self) -> None:
+    def _wait_for_ray(self) -> None:
         begun = time.monotonic()
         ray_head.wait_for_ray(_known(self._ray.child), _known(self._state.ray), self.home)
+        self._say(f"Ray answers after {time.monotonic() - begun:.1f} s")
+
+    def _wait_for_control_plane(self) -> None:
+        begun = time.monotonic()
         control_plane.wait_for_control_plane(_known(self._control_plane.child), self.url, self.home)
-        self._say(f"everything answers after {time.monotonic() - begun:.1f} s: {self.url}")
+        self._say(f"the control plane is ready after {time.monotonic() - begun:.1f} s: {self.url}")
 
     def _adopt_redis(self) -> Child | None:
         last = self._state.redis
@@ -174,14 +179,10 @@ class Stack:
         child.stop(15.0)
         return None
 
-    def _start_ray_afresh(self) -> Child:
+    def _start_ray(self) -> Child:
         num_left = self._clean_ray()
         if num_left:
-            self._say(f"stopped {num_left} processes that an earlier run had left")
-        return self._start_ray()
-
-    def _start_ray(self) -> Child:
-        self._clean_ray()
+            self._say(f"stopped {num_left} processes that an earlier Ray had left")
         environment = {**self._environment(), **ray_head.ray_environment(self.home), **self.node.to_environment()}
         before = self._state.ray
         child, ray = ray_head.start_ray(
@@ -220,6 +221,7 @@ class Stack:
         self.home.write(self._state)
 
     def _stop_all(self) -> None:
+        self._supervisor.stop()
         with self._guard, self._held:
             children = (self._control_plane.child, self._ray.child, self._redis.child)
             stop_parts(self.home, self._state, *children, say=self._say)

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from distill.contracts.errors import Conflict
 from services.stack import ray_head
@@ -51,6 +52,21 @@ def stop_parts(
         ray_head.forget_ray(state.ray)
     home.write(state.stopped())
     return num_left > 0 or any((plane, ray, redis))
+
+
+def uninterrupted(work: Callable[[], None]) -> None:
+    """Do ``work`` to its end; a Ctrl-C meanwhile counts afterwards: what is stopped by half leaves orphans."""
+    interruption = None
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        future = executor.submit(work)
+        while not future.done():
+            try:
+                wait([future])
+            except KeyboardInterrupt as error:
+                interruption = error
+    future.result()
+    if interruption is not None:
+        raise interruption
 
 
 def end(child: Child | None, *, kill: bool) -> None:

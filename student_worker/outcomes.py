@@ -1,4 +1,4 @@
-"""How an attempt ends, as data, and how every error becomes that.
+"""What a stop, a wish or an error makes of an attempt: the one place where failures get their codes.
 
 code                 whose             what
 (a StillhouseError)  its own           raised by a rank or by the check, kept as it is
@@ -13,24 +13,11 @@ import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
-from distill.contracts.base import Stored
 from distill.contracts.errors import AttemptSuperseded, NoRoom, Problem, StillhouseError, TrainingDiverged
 from distill.contracts.job import LimitsSpec
 from distill.contracts.records import Outcome, Wish
+from student_worker.ending import SUPERSEDED, Ending
 from student_worker.ranks import Stop
-
-
-class Ending(Stored):
-    """An attempt's last word."""
-
-    outcome: Outcome | None
-    """None where nothing may be said: a newer attempt has taken over."""
-    problem: Problem | None = None
-    result: str | None = None
-    """Path of ``result.json``, below the storage root."""
-
-
-SUPERSEDED = Ending(outcome=None)
 
 _OUTCOMES = {
     Stop.WAITED: Outcome.WAITED,
@@ -87,7 +74,7 @@ def ending_of(error: BaseException) -> Ending:
 
 
 def _cause(failures: dict[int, Exception]) -> Exception:
-    """The failure that caused the others: our own word first, then a death, then what is no echo of another rank's."""
+    """The failure that caused the others: our own word first, then memory, then what is no echo of another rank."""
     in_order = [failures[rank] for rank in sorted(failures)]
     return min(in_order, key=_distance)
 
@@ -126,6 +113,7 @@ def _is_echo(error: BaseException) -> bool:
 
 
 def _short(error: BaseException) -> str:
-    """The last line that says something: Ray puts the cause there."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """Its first line; the attempt's log has the rest."""
+    cause = getattr(error, "health_check_failure", error)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]

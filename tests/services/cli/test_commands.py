@@ -1,0 +1,157 @@
+"""Each command: what it prints, what it prints for a program, and the code that it ends with."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from distill.contracts.records import JobState
+from tests.services.cli.conftest import Run
+from tests.services.client.stub_house import House, a_job, a_short_life
+
+
+def test_submit_prints_the_id_alone(stillhouse: Run, job_file: Path):
+    done = stillhouse("submit", job_file)
+    assert (done.exit_code, done.stdout) == (0, "digits-abc123\n")
+
+
+def test_a_file_with_a_job_inside_is_a_study(stillhouse: Run, job_file: Path):
+    inside = job_file.read_text().replace("\n", "\n  ")
+    job_file.write_text(f"name: digits\njob:\n  {inside}")
+    shown = json.loads(stillhouse("submit", job_file, "--json").stdout)
+    assert shown["study"]["id"] == "digits-s1"
+
+
+def test_submit_and_watch_ends_with_zero_when_all_went_well(stillhouse: Run, job_file: Path):
+    done = stillhouse("submit", job_file, "--watch")
+    assert done.exit_code == 0, done.output
+    assert "epoch 1: loss 0.5000, validation accuracy 87.5 %" in done.stdout
+    assert "training, step 5 of 10, epoch 0 of 1 1,000 rows/s, 1 min 05 s left" in done.stdout
+    assert "job digits-abc123: SUCCEEDED" in done.stdout
+
+
+@pytest.mark.parametrize("end", [JobState.FAILED, JobState.CANCELLED])
+def test_watch_ends_with_one_when_the_job_did_not_succeed(house: House, stillhouse: Run, end: JobState):
+    house.add(a_job())
+    house.sent = a_short_life(end=end)
+    assert stillhouse("watch", "digits-abc123").exit_code == 1
+
+
+def test_a_watched_job_as_json_is_a_line_for_each_event(stillhouse: Run, job_file: Path):
+    lines = [json.loads(line) for line in stillhouse("submit", job_file, "--watch", "--json").stdout.splitlines()]
+    assert lines[0]["id"] == "digits-abc123"
+    assert [line["event"] for line in lines[1:]] == ["job_created", "attempt_claimed", "progress", "epoch_ended", "end"]
+
+
+def test_jobs_are_listed_with_state_and_reason(house: House, stillhouse: Run):
+    house.add(a_job())
+    listed = stillhouse("jobs").stdout.splitlines()
+    assert listed[0].split() == ["ID", "STATE", "ROLE", "EPOCHS", "CREATED", "WHY"]
+    assert "QUEUED" in listed[1]
+    assert listed[1].endswith("because the test says so")
+
+
+def test_jobs_can_be_narrowed_to_a_state_in_small_letters(house: House, stillhouse: Run):
+    house.add(a_job("one"))
+    house.add(a_job("two", state=JobState.FAILED))
+    shown = json.loads(stillhouse("jobs", "--state", "failed", "--json").stdout)
+    assert [job["id"] for job in shown] == ["two"]
+
+
+def test_a_job_is_shown_with_why_it_is_as_it_is(house: House, stillhouse: Run):
+    house.add(a_job())
+    assert stillhouse("job", "digits-abc123").stdout.startswith("digits-abc123  QUEUED: because the test says so")
+
+
+def test_an_unknown_id_ends_with_three_and_suggests_what_looks_like_it(house: House, stillhouse: Run):
+    house.add(a_job())
+    done = stillhouse("job", "digits-abc132")
+    assert done.exit_code == 3
+    assert "did you mean digits-abc123?" in done.stderr
+
+
+def test_a_study_stands_for_its_student_where_a_job_is_meant(house: House, stillhouse: Run):
+    house.add_study("digits-s1", a_job("the-student"), a_job("the-baseline", role="baseline"))
+    done = stillhouse("logs", "digits-s1")
+    assert done.stdout == house.log
+    assert "taking its student" in done.stderr
+
+
+def test_logs_can_be_followed(house: House, stillhouse: Run):
+    house.add(a_job())
+    assert stillhouse("logs", "digits-abc123", "--follow").stdout == house.log
+
+
+def test_cancel_says_what_the_job_is_now(house: House, stillhouse: Run):
+    house.add(a_job(state=JobState.RUNNING))
+    assert stillhouse("cancel", "digits-abc123").stdout == "job digits-abc123 is CANCELLING\n"
+
+
+def test_cancel_of_a_study_asks_every_job(house: House, stillhouse: Run):
+    house.add_study("s", a_job("one"), a_job("two", role="baseline"))
+    assert stillhouse("cancel", "s").exit_code == 0
+    assert {job.state for job in house.jobs.values()} == {JobState.CANCELLING}
+
+
+def test_a_report_goes_out_as_markdown(house: House, stillhouse: Run):
+    house.add(a_job())
+    house.files["digits-abc123"] = b"# It was worth it\n"
+    assert stillhouse("report", "digits-abc123").stdout == "# It was worth it\n\n"
+
+
+def test_a_report_that_is_not_written_yet_ends_with_four(house: House, stillhouse: Run):
+    house.add(a_job(state=JobState.RUNNING))
+    assert stillhouse("report", "digits-abc123").exit_code == 4
+
+
+def test_download_fetches_what_is_named(house: House, stillhouse: Run, tmp_path: Path):
+    house.add(a_job())
+    house.files = {"model.safetensors": b"weights", "card.md": b"card"}
+    done = stillhouse("download", "digits-abc123", "card.md", "--to", tmp_path / "got", "--json")
+    assert json.loads(done.stdout) == {"files": [str(tmp_path / "got" / "card.md")]}
+    assert (tmp_path / "got" / "card.md").read_bytes() == b"card"
+
+
+def test_download_of_what_is_not_there_names_what_is(house: House, stillhouse: Run):
+    house.add(a_job())
+    house.files = {"card.md": b"card"}
+    done = stillhouse("download", "digits-abc123", "crad.md")
+    assert done.exit_code == 3
+    assert "one of card.md" in done.stderr
+
+
+def test_a_teacher_is_published_from_jobs_and_waited_for(house: House, stillhouse: Run):
+    done = stillhouse("teachers", "publish", "fashion", "--job", "one", "--job", "two", "--alias", "prod", "--json")
+    assert json.loads(done.stdout)["state"] == "READY"
+    assert house.teachers["fashion"].versions[0].alias == "prod"
+
+
+def test_a_teacher_without_members_is_refused_before_anything_is_sent(house: House, stillhouse: Run):
+    assert stillhouse("teachers", "publish", "fashion").exit_code == 2
+    assert house.asked == []
+
+
+def test_a_taken_name_ends_with_four(stillhouse: Run):
+    assert [stillhouse("teachers", "create", "fashion").exit_code for _ in range(2)] == [0, 4]
+
+
+def test_an_error_for_a_program_is_a_problem_on_standard_error(stillhouse: Run):
+    done = stillhouse("job", "nothing", "--json")
+    assert (done.stdout, json.loads(done.stderr)["code"]) == ("", "not_found")
+
+
+def test_a_server_that_is_not_there_ends_with_five(stillhouse: Run, house: House):
+    house_was, house.url = house.url, "http://127.0.0.1:9"
+    done = stillhouse("jobs")
+    house.url = house_was
+    assert done.exit_code == 5
+    assert "is `stillhouse up` running?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["submit", "--help"], ["teachers", "publish", "--help"], ["up", "--help"]]
+)
+def test_help_teaches(stillhouse: Run, words: list[str]):
+    done = stillhouse(*words)
+    assert done.exit_code == 0
+    assert "stillhouse" in done.stdout

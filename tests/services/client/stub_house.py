@@ -1,0 +1,273 @@
+"""A small real HTTP server that speaks as the control plane does, with a past that each test writes."""
+
+import hashlib
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Header, Request, Response
+from fastapi.responses import StreamingResponse
+
+from distill.contracts.base import digest_of
+from distill.contracts.errors import Conflict, NotFound, StillhouseError
+from distill.contracts.events import Event, ProgressEvent
+from distill.contracts.facts import AttemptClaimed, EpochEnded, JobCreated
+from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.measures import Artifact
+from distill.contracts.records import JobRecord, JobState, Progress, Reason, StudyRecord
+from distill.contracts.teachers import (
+    TeacherRecord,
+    TeacherSpec,
+    TeacherVersion,
+    TeacherVersionSpec,
+    TeacherVersionState,
+)
+from services.control_plane import problems
+from services.control_plane.views import ArtifactList, JobPage, LogPage, StudyPage, StudyView, TeacherList, study_state
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SPEC = JobSpec.model_validate(
+    {"name": "digits", "dataset": {"source": "digits"}, "student": {"source": "zoo", "name": "mlp"}}
+)
+Sent = tuple[str | None, str, dict[str, Any]]
+
+
+def a_job(identity: str = "digits-abc123", *, state: JobState = JobState.QUEUED, **more: Any) -> JobRecord:
+    """A record with nothing special."""
+    fields = {"spec": SPEC, "spec_digest": digest_of(SPEC), "created_at": NOON, "updated_at": NOON}
+    reason = Reason(code="test", text="because the test says so")
+    return JobRecord(id=identity, state=state, reason=reason, **(fields | more))
+
+
+def an_event(fact: Any, *, job: str = "digits-abc123", state: JobState = JobState.RUNNING) -> Event:
+    """A published fact."""
+    return Event(fact=fact, job=job, role="student", state=state, reason=Reason(code="x", text="going on"), revision=1)
+
+
+def a_short_life(*, end: JobState = JobState.SUCCEEDED) -> list[Sent]:
+    """What a follower of a small job is sent."""
+    facts = [
+        JobCreated(at=NOON),
+        AttemptClaimed(attempt=1, at=NOON),
+        EpochEnded(attempt=1, epoch=1, metrics={"train_loss": 0.5, "validation_accuracy": 0.875}, at=NOON),
+    ]
+    sent: list[Sent] = [
+        (f"{n}-0", fact.kind, an_event(fact).model_dump(mode="json")) for n, fact in enumerate(facts, 1)
+    ]
+    now = Progress(
+        attempt=1, phase="training", step=5, num_steps=10, epoch=0, num_epochs=1, rows_per_s=1000, eta_s=65, at=NOON
+    )
+    live = ProgressEvent(job="digits-abc123", role="student", progress=now)
+    sent.insert(2, (None, "progress", live.model_dump(mode="json")))
+    return [*sent, (None, "end", {"state": end.value})]
+
+
+class House:
+    """What the server says; tests write it before they ask, and read afterwards what was asked."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.jobs: dict[str, JobRecord] = {}
+        self.studies: dict[str, StudyRecord] = {}
+        self.teachers: dict[str, TeacherRecord] = {}
+        self.files: dict[str, bytes] = {}
+        self.digests: dict[str, str] = {}
+        self.sent: list[Sent] = a_short_life()
+        self.breaks: list[int] = []
+        """After so many events, or so many bytes of a file, the connection ends: one number for each request."""
+        self.refusals: dict[str, StillhouseError] = {}
+        self.log = "first line\nsecond line\n"
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        """Method, path with query, headers."""
+
+    def add(self, job: JobRecord) -> JobRecord:
+        """Know a job."""
+        self.jobs[job.id] = job
+        return job
+
+    def view(self, study: str) -> StudyView:
+        """A study as the API shows it."""
+        children = {role: self.jobs[job] for role, job in self.studies[study].jobs.items()}
+        return StudyView(study=self.studies[study], state=study_state(children), children=children)
+
+    def add_study(self, identity: str, *jobs: JobRecord) -> None:
+        """Know a study of these jobs."""
+        roles = {self.add(job).role: job.id for job in jobs}
+        spec = StudySpec(name="digits", job=SPEC)
+        self.studies[identity] = StudyRecord(id=identity, spec=spec, jobs=roles, created_at=NOON, updated_at=NOON)
+
+    def artifact(self, name: str) -> Artifact:
+        """A file that the job left."""
+        content = self.files[name]
+        digest = self.digests.get(name, "sha256:" + hashlib.sha256(content).hexdigest())
+        return Artifact(name=name, path=name, size_bytes=len(content), digest=digest, media_type="text/plain")
+
+
+def _known(things: dict[str, Any], identity: str) -> Any:
+    if identity not in things:
+        raise NotFound(f"there is no {identity!r}", got=identity)
+    return things[identity]
+
+
+def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the other
+    """The routes, over what ``house`` knows."""
+    app = FastAPI()
+    problems.install(app)
+
+    @app.middleware("http")
+    async def note(request: Request, call_next: Any) -> Any:
+        query = f"?{request.url.query}" if request.url.query else ""
+        house.asked.append((request.method, request.url.path + query, dict(request.headers)))
+        return await call_next(request)
+
+    def refuse(path: str) -> None:
+        if path in house.refusals:
+            raise house.refusals[path]
+
+    @app.post("/v1/jobs", status_code=202)
+    def submit_job(spec: JobSpec) -> JobRecord:
+        refuse("/v1/jobs")
+        return house.add(a_job(f"{spec.name}-abc123", spec=spec))
+
+    @app.get("/v1/jobs")
+    def list_jobs(state: str | None = None, cursor: int = 0) -> JobPage:
+        kept = [job for job in house.jobs.values() if state in {None, job.state.value}]
+        following = str(cursor + 2) if len(kept) > cursor + 2 else None
+        return JobPage(items=kept[cursor : cursor + 2], next=following)
+
+    @app.get("/v1/jobs/{job}")
+    def read_job(job: str) -> JobRecord:
+        return _known(house.jobs, job)
+
+    @app.post("/v1/jobs/{job}/cancel", status_code=202)
+    def cancel_job(job: str) -> JobRecord:
+        return house.add(_known(house.jobs, job).model_copy(update={"state": JobState.CANCELLING}))
+
+    @app.get("/v1/jobs/{job}/events")
+    @app.get("/v1/studies/{job}/events")
+    def events(job: str, last_event_id: str = Header("0-0")) -> StreamingResponse:
+        return StreamingResponse(_events(house, last_event_id), media_type="text/event-stream")
+
+    @app.get("/v1/jobs/{job}/logs")
+    def logs(job: str, offset: int = 0, follow: bool = False) -> Any:
+        _known(house.jobs, job)
+        if follow:
+            return Response(house.log, media_type="text/plain")
+        text = house.log[offset : offset + 11]
+        after = offset + len(text)
+        return LogPage(
+            job=job, attempt=1, offset=offset, next_offset=after, text=text, complete=after == len(house.log)
+        )
+
+    @app.get("/v1/{kind}/{identity}/report")
+    def report(kind: str, identity: str) -> Response:
+        if identity not in house.jobs | house.studies:
+            raise NotFound(f"there is no {identity!r}")
+        if identity not in house.files:
+            raise Conflict(f"{identity} is RUNNING; its report is written when it has ended")
+        return Response(house.files[identity], media_type="text/markdown")
+
+    @app.get("/v1/jobs/{job}/artifacts")
+    def artifacts(job: str) -> ArtifactList:
+        return ArtifactList(items=[house.artifact(name) for name in house.files])
+
+    @app.get("/v1/jobs/{job}/artifacts/{name}")
+    def artifact(job: str, name: str, byte_range: str = Header("bytes=0-", alias="Range")) -> Response:
+        start = int(byte_range.removeprefix("bytes=").partition("-")[0])
+        content = house.files[name][start:]
+        headers = {"ETag": f'"{house.artifact(name).digest}"', "Content-Length": str(len(content))}
+        if house.breaks:
+            return StreamingResponse(_torn(content[: house.breaks.pop(0)]), 206 if start else 200, headers)
+        return Response(content, 206 if start else 200, headers)
+
+    @app.post("/v1/studies", status_code=202)
+    def submit_study(spec: StudySpec) -> StudyView:
+        house.add_study(
+            f"{spec.name}-s1", *(a_job(f"{role}-j1", role=role, spec=job) for role, job in spec.children().items())
+        )
+        return house.view(f"{spec.name}-s1")
+
+    @app.get("/v1/studies")
+    def list_studies() -> StudyPage:
+        return StudyPage(items=[house.view(study) for study in house.studies])
+
+    @app.get("/v1/studies/{study}")
+    def read_study(study: str) -> StudyView:
+        _known(house.studies, study)
+        return house.view(study)
+
+    @app.post("/v1/studies/{study}/cancel", status_code=202)
+    def cancel_study(study: str) -> StudyView:
+        for job in _known(house.studies, study).jobs.values():
+            cancel_job(job)
+        return house.view(study)
+
+    @app.post("/v1/teachers", status_code=201)
+    def create(spec: TeacherSpec) -> TeacherRecord:
+        if spec.name in house.teachers:
+            raise Conflict(f"the name {spec.name} is taken", field="name", got=spec.name)
+        house.teachers[spec.name] = TeacherRecord(name=spec.name, created_at=NOON, updated_at=NOON)
+        return house.teachers[spec.name]
+
+    @app.get("/v1/teachers")
+    def list_teachers() -> TeacherList:
+        return TeacherList(items=list(house.teachers.values()))
+
+    @app.get("/v1/teachers/{name}")
+    def read_teacher(name: str) -> TeacherRecord:
+        return _known(house.teachers, name)
+
+    @app.post("/v1/teachers/{name}/versions", status_code=202)
+    def publish(name: str, spec: TeacherVersionSpec) -> TeacherVersion:
+        teacher = _known(house.teachers, name)
+        version = TeacherVersion(version=1, members=(), resources=spec.resources, alias=spec.alias, created_at=NOON)
+        house.teachers[name] = teacher.model_copy(update={"versions": (version,)})
+        return version
+
+    @app.get("/v1/teachers/{name}/versions/{number}")
+    def read_version(name: str, number: int) -> TeacherVersion:
+        return _known(house.teachers, name).versions[0].model_copy(update={"state": TeacherVersionState.READY})
+
+    return app
+
+
+async def _events(house: House, last: str) -> AsyncIterator[str]:
+    remaining = house.breaks.pop(0) if house.breaks else len(house.sent)
+    after = int(last.partition("-")[0])
+    for identity, name, data in house.sent:
+        if identity is not None and int(identity.partition("-")[0]) <= after:
+            continue
+        if remaining == 0:
+            return
+        remaining -= 1
+        yield (f"id: {identity}\n" if identity else "") + f"event: {name}\ndata: {json.dumps(data)}\n\n: alive\n\n"
+
+
+async def _torn(content: bytes) -> AsyncIterator[bytes]:
+    """Less than the header promised: the server then drops the connection."""
+    yield content
+
+
+@contextmanager
+def serving(house: House) -> Iterator[House]:
+    """``house`` on a free port of the loopback address."""
+    config = uvicorn.Config(make_app(house), host="127.0.0.1", port=0, log_level="critical", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    socket = config.bind_socket()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+    thread.start()
+    house.url = f"http://127.0.0.1:{socket.getsockname()[1]}"
+    try:
+        yield house
+    finally:
+        server.should_exit = True
+        thread.join()
+        socket.close()

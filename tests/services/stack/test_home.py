@@ -1,0 +1,79 @@
+"""The state folder: one supervisor at a time, and secrets stay with the owner."""
+
+from pathlib import Path
+
+import pytest
+
+from distill.contracts.errors import Conflict
+from services.stack.control_plane import choose_port
+from services.stack.home import ControlPlaneState, RedisState, StackHome, StackState
+from services.stack.processes import ProcessId, free_ports
+from services.stack.settings import StackSettings
+from services.stack.stopping import stop_stack
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> StackHome:
+    home = StackHome(tmp_path / "home")
+    home.make()
+    return home
+
+
+def test_a_second_supervisor_is_told_who_holds_the_folder(home: StackHome):
+    home.write(StackState(mark="m", url="http://127.0.0.1:8470", up=ProcessId(pid=4711, create_time=1.0)))
+    with home.lock(), pytest.raises(Conflict) as caught, StackHome(home.folder).lock():
+        pass
+    assert "at http://127.0.0.1:8470, held by process 4711" in str(caught.value)
+
+
+def test_the_lock_is_free_again_after_its_holder(home: StackHome):
+    with home.lock():
+        assert home.is_locked()
+    assert not home.is_locked()
+
+
+def test_nobody_else_can_look_inside(home: StackHome):
+    home.write(StackState(mark="m"))
+    assert home.folder.stat().st_mode & 0o077 == 0
+    assert home.state_file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"mark": 3}'])
+def test_a_state_that_cannot_be_read_is_none(home: StackHome, text: str):
+    home.state_file.write_text(text)
+    assert home.read() is None
+
+
+def test_a_stopped_stack_keeps_its_ports(home: StackHome):
+    redis = RedisState(url="redis://", port=5, process=ProcessId(pid=1, create_time=1))
+    state = StackState(mark="m", url="http://x", redis=redis, control_plane=ControlPlaneState(port=7))
+    after = state.stopped()
+    assert (after.url, after.redis, after.control_plane) == (
+        None,
+        RedisState(url="redis://", port=5),
+        state.control_plane,
+    )
+
+
+def test_down_where_nothing_ever_ran_says_so(tmp_path: Path):
+    assert not stop_stack(StackHome(tmp_path / "never"))
+
+
+def test_a_port_that_is_taken_is_refused_and_0_takes_another(home: StackHome):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Conflict, match=f"port {port} is taken"):
+            choose_port(port, None)
+        assert choose_port(0, ControlPlaneState(port=port)) != port
+
+
+def test_the_last_port_is_taken_again_for_0():
+    port = free_ports(1)[0]
+    assert choose_port(0, ControlPlaneState(port=port)) == port
+
+
+def test_the_folder_is_named_by_the_environment(tmp_path: Path):
+    settings = StackSettings.from_environment({"STILLHOUSE_HOME": str(tmp_path), "REDIS_URL": "redis://there"})
+    assert (settings.home, settings.redis_url) == (tmp_path, "redis://there")

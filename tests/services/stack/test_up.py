@@ -1,0 +1,56 @@
+"""`stillhouse up`, killed and started again: what lives is taken over, and in the end nothing is left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redis import Redis
+
+from services.stack.home import StackHome
+from services.stack.processes import remains
+
+
+@contextmanager
+def an_up(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """The program in the foreground of a process of its own, ready."""
+    environment = {**os.environ, "STILLHOUSE_HOME": str(home)}
+    environment.pop("REDIS_URL", None)
+    command = [sys.executable, "-m", "services.cli.main", "up", "--port", "0", "--json"]
+    with (home.parent / "up.log").open("a") as log:
+        up = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert json.loads(up.stdout.readline())["home"] == str(home)
+        yield up
+    finally:
+        if up.poll() is None:
+            up.terminate()
+        up.wait(60)
+        up.stdout.close()
+
+
+def test_a_killed_up_is_taken_over_and_a_stopped_one_leaves_nothing(tmp_path: Path):
+    home = StackHome(tmp_path / "home")
+    with an_up(home.folder) as first:
+        before = home.read()
+        with Redis.from_url(before.redis.url) as client:
+            client.set("fact", "applied")
+        first.send_signal(signal.SIGKILL)
+        first.wait(10)
+    with an_up(home.folder) as second:
+        after = home.read()
+        assert after.up.pid == second.pid
+        assert (after.redis.process, after.ray.process) == (before.redis.process, before.ray.process)
+        assert after.control_plane.process != before.control_plane.process
+        with Redis.from_url(after.redis.url) as client:
+            assert client.get("fact") == b"applied"
+        second.send_signal(signal.SIGINT)
+        second.send_signal(signal.SIGINT)
+        assert second.wait(60) == 0
+    assert home.read().up is None
+    assert remains(after.mark, [after.ray.process]) == []
+    assert not after.ray.folder.exists()

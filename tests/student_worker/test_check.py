@@ -1,0 +1,67 @@
+"""What the attempt's check refuses, and how it names it."""
+
+from typing import Any
+
+import pytest
+import torch
+from redis import Redis
+from safetensors.torch import save_file
+
+from distill.contracts.errors import InvalidData, InvalidSpec, InvalidWeights
+from distill.contracts.settings import NodeSettings
+from student_worker.check import check
+from tests.student_worker.jobs import a_record, a_spec, a_teacher, taught_by
+
+DIGITS = tuple("0123456789")
+MLP = {"source": "zoo", "name": "mlp", "args": {"hidden": [16]}}
+
+
+def test_a_right_job_yields_its_facts_and_steps(settings: NodeSettings, redis: Redis):
+    found = check(a_record("right", a_spec()), settings, redis)
+    assert found.facts.num_labelled == 200
+    assert found.num_steps == 2 * (found.facts.num_train // 128)
+
+
+def test_a_teacher_with_other_classes_is_refused(settings: NodeSettings, redis: Redis):
+    teacher = a_teacher(classes=DIGITS[::-1])
+    with pytest.raises(InvalidSpec, match="differ in their classes") as error:
+        check(a_record("classes", taught_by(teacher), teachers=(teacher,)), settings, redis)
+    assert error.value.details["field"] == "teachers.0"
+
+
+def test_a_teacher_of_other_images_is_refused(settings: NodeSettings, redis: Redis):
+    teacher = a_teacher(classes=DIGITS, size=(3, 32, 32))
+    with pytest.raises(InvalidSpec, match="takes images of 3 x 32 x 32, and the data has images of 1 x 8 x 8"):
+        check(a_record("shape", taught_by(teacher), teachers=(teacher,)), settings, redis)
+
+
+def test_a_target_that_names_no_member_is_refused(settings: NodeSettings, redis: Redis):
+    teacher = a_teacher(classes=DIGITS, members=2)
+    term = {"kind": "soft_targets", "target": {"from": "served", "teacher": 0, "member": 2}}
+    spec = a_spec(teachers=[{"name": teacher.reference}], objective=[term])
+    with pytest.raises(InvalidSpec, match="member 2"):
+        check(a_record("member", spec, teachers=(teacher,)), settings, redis)
+
+
+def test_a_batch_larger_than_the_data_is_refused(settings: NodeSettings, redis: Redis):
+    with pytest.raises(InvalidSpec, match="larger than the data"):
+        check(a_record("batch", a_spec(training={"batch_size": 5000})), settings, redis)
+
+
+def test_weights_to_start_from_must_be_of_a_job_that_finished(settings: NodeSettings, redis: Redis):
+    spec = a_spec(student=MLP | {"init_from": {"job": "never-was"}})
+    with pytest.raises(InvalidSpec, match="there is no such job"):
+        check(a_record("orphan", spec), settings, redis)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [("none.safetensors", InvalidData), ("../out", InvalidData), ("other.safetensors", InvalidWeights)],
+)
+def test_a_file_to_start_from_must_be_there_inside_the_data_root_and_fit(
+    settings: NodeSettings, redis: Redis, path: str, error: type[Exception]
+):
+    save_file({"weight": torch.zeros(3)}, settings.data_root / "other.safetensors")
+    student: dict[str, Any] = MLP | {"init_from": {"path": path}}
+    with pytest.raises(error):
+        check(a_record("file", a_spec(student=student)), settings, redis)

@@ -1,0 +1,60 @@
+"""Windows: larger than the step, bounded, two in flight, and answers that fit their rows."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from distill.contracts.errors import InvalidAnswer
+from student_worker.batches import Batch, Cursor
+from student_worker.targets import served, untaught
+from tests.student_worker.fakes import FakePool, logits_of
+
+
+def steps(count: int, num_rows: int) -> Iterator[Batch]:
+    generator = torch.Generator().manual_seed(0)
+    for step in range(count):
+        inputs = torch.randint(0, 17, (num_rows, 1, 8, 8), dtype=torch.uint8, generator=generator)
+        yield Batch(Cursor(0, step), inputs, torch.full((num_rows,), -1), num_labelled=0)
+
+
+def test_each_batch_gets_the_answers_to_its_own_rows():
+    lessons = list(served(steps(10, 30), FakePool(), max_rows=100))
+    assert len(lessons) == 10
+    assert all(torch.equal(targets.served_logits_NMC, logits_of(batch.inputs)) for batch, targets in lessons)
+
+
+def test_windows_grow_from_one_batch_by_doubling_up_to_the_bound():
+    pool = FakePool()
+    list(served(steps(40, 32), pool, max_rows=256))
+    assert pool.asked[:6] == [32, 64, 128, 256, 256, 256]
+    assert sum(pool.asked) == 40 * 32
+
+
+def test_at_most_two_windows_are_in_flight():
+    pool = FakePool()
+    list(served(steps(40, 32), pool))
+    assert pool.most_in_flight == 2
+
+
+def test_a_window_is_bounded_by_bytes_too():
+    pool = FakePool()
+    list(served(steps(20, 32), pool, max_bytes=64 * 100))
+    assert max(pool.asked) == 100
+
+
+def test_a_batch_larger_than_a_window_is_asked_in_parts():
+    pool = FakePool()
+    lessons = list(served(steps(3, 250), pool, max_rows=100))
+    assert max(pool.asked) == 100
+    assert all(torch.equal(targets.served_logits_NMC, logits_of(batch.inputs)) for batch, targets in lessons)
+
+
+def test_a_window_with_missing_answers_teaches_nothing():
+    pool = FakePool(answer_with=lambda inputs: logits_of(inputs)[:-1])
+    with pytest.raises(InvalidAnswer, match="32 rows came back with 31"):
+        next(served(steps(2, 32), pool))
+
+
+def test_a_job_without_teachers_gets_its_batches_alone():
+    assert [targets.served_logits_NMC for _, targets in untaught(steps(3, 4))] == [None] * 3
