@@ -142,7 +142,8 @@ def test_parquet_holds_vectors_or_encoded_images(settings):
         pq.write_table(pa.table({"x": inputs, "labels": labels}), settings.data_root / f"{name}.parquet")
 
     vector_data, image_data = (
-        load(a_spec(source="parquet", train=f"{name}.parquet", input_column="x"), settings) for name in ("vectors", "images")
+        load(a_spec(source="parquet", train=f"{name}.parquet", input_column="x"), settings)
+        for name in ("vectors", "images")
     )
 
     assert vector_data.inputs[-1].tolist() == pytest.approx([57 / 59, 58 / 59, 1.0])
