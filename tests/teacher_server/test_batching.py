@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_teachers import IMAGE
 
 from distill.contracts.errors import InvalidSpec, TeacherBusy
 from teacher_server.batching import Batcher
+from tests.teacher_server.small_teachers import IMAGE
 
 
 class SlowEnsemble:

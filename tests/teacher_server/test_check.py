@@ -11,7 +11,6 @@ import pytest
 import torch
 from redis import Redis
 from safetensors.torch import load_file, save_file
-from small_teachers import CLASSES, CNN, IMAGE, MLP, a_version, folder_of
 
 from distill.contracts import names
 from distill.contracts.base import now
@@ -23,6 +22,7 @@ from teacher_server import check
 from teacher_server.check import main, reach_verdict
 from teacher_server.examination import examine
 from teacher_server.folder import read_manifest
+from tests.teacher_server.small_teachers import CLASSES, CNN, IMAGE, MLP, a_version, folder_of
 
 ROOT = Path(__file__).parents[2]
 

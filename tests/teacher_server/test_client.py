@@ -13,7 +13,6 @@ import torch
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
-from small_teachers import folder_of
 
 from distill.contracts import names
 from distill.contracts.errors import InvalidAnswer, InvalidSpec, TeacherUnavailable
@@ -21,6 +20,7 @@ from distill.contracts.teachers import ResolvedTeacher
 from distill.science.weights import load_model
 from teacher_server.client import AskStopped, TeacherPool
 from teacher_server.folder import member_folder
+from tests.teacher_server.small_teachers import folder_of
 
 
 def a_pool(*teachers: ResolvedTeacher, **options: Any) -> TeacherPool:

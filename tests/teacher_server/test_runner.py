@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_teachers import CNN, IMAGE, MLP, RESNET, folder_of
 
 from distill.contracts.errors import InvalidAnswer, InvalidSpec, InvalidWeights
 from distill.science.models import build
 from distill.science.weights import load_model
 from teacher_server.folder import member_folder
 from teacher_server.runner import Ensemble
+from tests.teacher_server.small_teachers import CNN, IMAGE, MLP, RESNET, folder_of
 
 CPU = torch.device("cpu")
 

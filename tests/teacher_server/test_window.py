@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from small_teachers import IMAGE
 
 from distill.contracts.errors import InvalidSpec, TooLarge
 from distill.contracts.models import TokensInput, VectorInput
 from distill.contracts.wire import AskHeader
 from teacher_server.window import read_header, read_inputs
+from tests.teacher_server.small_teachers import IMAGE
 
 IMAGES = np.zeros((2, 1, 8, 8), np.uint8)
 TOKENS = TokensInput(length=3, vocabulary=10)
