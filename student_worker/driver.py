@@ -11,7 +11,7 @@ import time
 from redis import Redis
 
 from distill.contracts.base import now
-from distill.contracts.errors import AttemptSuperseded, Problem
+from distill.contracts.errors import AttemptSuperseded, StillhouseError
 from distill.contracts.facts import AttemptEnded, PhaseReached
 from distill.contracts.records import JobRecord, Outcome, Phase
 from distill.contracts.settings import NodeSettings
@@ -79,7 +79,7 @@ def _run(
     except Exception as error:
         log.exception("the attempt could not be run")
         text = f"the attempt could not be run: {type(error).__name__}: {error}"
-        return Ending(outcome=Outcome.FAILED, problem=Problem(code="internal_error", message=text))
+        return Ending(outcome=Outcome.FAILED, problem=StillhouseError(text).problem())
 
 
 def _deliver(ending: Ending, attempt: int, journal: Journal) -> int:

@@ -1,19 +1,23 @@
 """What a stop, a wish or an error makes of an attempt: the one place where failures get their codes.
 
-code                 whose             what
-(a StillhouseError)  its own           raised by a rank or by the check, kept as it is
-worker_lost          infrastructure    a worker, the controller or its node died
-out_of_memory        infrastructure    torch could not get memory
-interrupted          infrastructure    the Ray job was stopped, and nobody had asked us to
-wall_time            the user's        limits.wall_s is over
-internal_error       ours              anything else; the traceback is in the attempt's log
+An error of ours that a rank or the check raised is kept as it is. Ray's and torch's are mapped here; what is neither
+is an ``internal_error``, and its traceback is in the attempt's log.
 """
 
 import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
-from distill.contracts.errors import AttemptSuperseded, NoRoom, Problem, StillhouseError, TrainingDiverged
+from distill.contracts.errors import (
+    AttemptSuperseded,
+    Interrupted,
+    NoRoom,
+    OutOfMemory,
+    StillhouseError,
+    TrainingDiverged,
+    WallTimeOver,
+    WorkerLost,
+)
 from distill.contracts.job import LimitsSpec
 from distill.contracts.records import Outcome, Wish
 from student_worker.ending import SUPERSEDED, Ending
@@ -27,16 +31,16 @@ _OUTCOMES = {
 }
 
 
-def failed(problem: Problem) -> Ending:
+def failed(error: StillhouseError) -> Ending:
     """It failed, and this is why."""
-    return Ending(outcome=Outcome.FAILED, problem=problem)
+    return Ending(outcome=Outcome.FAILED, problem=error.problem())
 
 
 def out_of_wall_time(wall_s: float) -> Ending:
     """``limits.wall_s`` is over."""
     message = f"the attempt has run for limits.wall_s, {wall_s:g} s; its last checkpoint is kept"
     hint = "give limits.wall_s more seconds, or leave it out"
-    return failed(Problem(code="wall_time", message=message, field="limits.wall_s", hint=hint))
+    return failed(WallTimeOver(message, field="limits.wall_s", hint=hint))
 
 
 def ending_of_stop(stop: Stop, limits: LimitsSpec) -> Ending:
@@ -45,9 +49,7 @@ def ending_of_stop(stop: Stop, limits: LimitsSpec) -> Ending:
         return out_of_wall_time(limits.wall_s or 0.0)
     if stop is Stop.DIVERGED:
         hint = "a smaller learning rate, more warm-up steps or a gradient_clip may keep it finite"
-        return failed(
-            TrainingDiverged("the loss is not a finite number any more", field="training", hint=hint).problem()
-        )
+        return failed(TrainingDiverged("the loss is not a finite number any more", field="training", hint=hint))
     return Ending(outcome=_OUTCOMES[stop])
 
 
@@ -57,7 +59,7 @@ def as_wished(wish: Wish) -> Ending:
         return Ending(outcome=Outcome.CANCELLED)
     if wish is Wish.PAUSE:
         return Ending(outcome=Outcome.PAUSED)
-    return failed(Problem(code="interrupted", message="the attempt was interrupted from outside, by SIGINT"))
+    return failed(Interrupted("the attempt was interrupted from outside, by SIGINT"))
 
 
 def ending_of(error: BaseException) -> Ending:
@@ -65,12 +67,12 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, AttemptSuperseded):
         return SUPERSEDED
     if isinstance(error, StillhouseError):
-        return failed(error.problem())
+        return failed(error)
     if isinstance(error, WorkerGroupError):
         return ending_of(_cause(error.worker_failures))
     if isinstance(error, ControllerError):
         return ending_of(error.controller_failure)
-    return failed(_problem(error))
+    return failed(_mapped(error))
 
 
 def _cause(failures: dict[int, Exception]) -> Exception:
@@ -87,16 +89,17 @@ def _distance(error: Exception) -> int:
     return 3 if _is_echo(error) else 2
 
 
-def _problem(error: BaseException) -> Problem:
+def _mapped(error: BaseException) -> StillhouseError:
     if isinstance(error, torch.OutOfMemoryError):
         hint = "a smaller training.batch_size, or more workers, needs less memory on each"
-        return Problem(code="out_of_memory", message=f"a worker ran out of memory: {_short(error)}", hint=hint)
+        return OutOfMemory(f"a worker ran out of memory: {_short(error)}", hint=hint)
     if type(error).__name__ == "InsufficientClusterResourcesError":
-        return NoRoom("the cluster can never hold this job's workers", field="compute", got=_short(error)).problem()
+        return NoRoom("the cluster can never hold this job's workers", field="compute", got=_short(error))
     if _is_death(error) or _is_echo(error):
-        return Problem(code="worker_lost", message=f"a worker of the attempt was lost: {_short(error)}")
-    text = f"the attempt failed with {type(error).__name__}: {_short(error)}; its log holds the traceback"
-    return Problem(code="internal_error", message=text)
+        return WorkerLost(f"a worker of the attempt was lost: {_short(error)}")
+    return StillhouseError(
+        f"the attempt failed with {type(error).__name__}: {_short(error)}; its log holds the traceback"
+    )
 
 
 def _is_death(error: BaseException) -> bool:

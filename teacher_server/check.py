@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from distill.contracts import names
 from distill.contracts.base import now
-from distill.contracts.errors import DependencyDown, NotFound, Problem, StillhouseError
+from distill.contracts.errors import DependencyDown, NotFound, StillhouseError
 from distill.contracts.facts import VersionChecked, VersionRejected
 from distill.contracts.settings import NodeSettings
 from distill.contracts.teachers import TeacherManifest, TeacherRecord, TeacherVersion, TeacherVersionState
@@ -67,7 +67,7 @@ def reach_verdict(
     except Exception as error:
         log.exception("the check broke")
         message = f"the check itself broke ({type(error).__name__}: {error}); its log is {folder / names.LOG_FILE}"
-        return VersionRejected(version=version.version, problem=Problem(code="error", message=message), at=now())
+        return VersionRejected(version=version.version, problem=StillhouseError(message).problem(), at=now())
     log.info("ready after %.1f s: %.0f rows/s on %s", time.monotonic() - started, manifest.rows_per_s, manifest.device)
     return VersionChecked(version=version.version, manifest=manifest, at=now())
 

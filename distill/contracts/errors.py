@@ -13,7 +13,12 @@
     │   └── TeacherBusy       a replica refuses, for now: its queue is full
     ├── InvalidAnswer         a teacher's answer has the wrong shape, or holds NaN
     ├── TrainingDiverged      the loss is NaN or infinite
+    ├── WallTimeOver          the attempt has run for as long as it may
     ├── AttemptSuperseded     a newer attempt has taken over, or the job is gone
+    ├── AttemptLost           the attempt is gone from the cluster and left no last word
+    ├── Interrupted           the attempt was stopped from outside, and nobody had asked us to
+    ├── WorkerLost            a worker of the attempt, or its node, died
+    ├── OutOfMemory           a worker could not get memory
     └── DependencyDown        Redis, Ray or the storage doesn't answer
 
 Every one pickles, prints as its message alone, and carries the fields that a problem document shows.
@@ -39,9 +44,9 @@ class Problem(Stored):
 
 
 class StillhouseError(Exception):
-    """The root. ``details`` are the optional fields of `Problem`."""
+    """The root: by itself a bug of ours. ``details`` are the optional fields of `Problem`."""
 
-    code: ClassVar[str] = "error"
+    code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     is_users: ClassVar[bool] = False
     """True where trying again without a change can't help."""
@@ -162,10 +167,41 @@ class TrainingDiverged(StillhouseError):
     is_users = True
 
 
+class WallTimeOver(StillhouseError):
+    """The attempt has run for as long as it may."""
+
+    code = "wall_time"
+    is_users = True
+
+
 class AttemptSuperseded(StillhouseError):
     """A newer attempt has taken over, or the job is gone."""
 
     code = "attempt_superseded"
+
+
+class AttemptLost(StillhouseError):
+    """The attempt is gone from the cluster and left no last word."""
+
+    code = "attempt_lost"
+
+
+class Interrupted(StillhouseError):
+    """The attempt was stopped from outside, and nobody had asked us to."""
+
+    code = "interrupted"
+
+
+class WorkerLost(StillhouseError):
+    """A worker of the attempt, or its node, died."""
+
+    code = "worker_lost"
+
+
+class OutOfMemory(StillhouseError):
+    """A worker could not get memory."""
+
+    code = "out_of_memory"
 
 
 class DependencyDown(StillhouseError):

@@ -136,14 +136,6 @@ class VersionCreated(Stored):
     at: Timestamp
 
 
-class CheckLaunched(Stored):
-    """Ray accepted the check."""
-
-    kind: Literal["check_launched"] = "check_launched"
-    version: int
-    at: Timestamp
-
-
 class VersionChecked(Stored):
     """The check passed."""
 
@@ -183,7 +175,7 @@ WorkerFact = (
     PhaseReached | AttemptChecked | TeacherAwaited | TeacherReturned | EpochEnded | CheckpointSaved | AttemptEnded
 )
 JobFact = WorkerFact | JobCreated | AttemptClaimed | AttemptLaunched | AttemptLost | QueueReason | CancelAsked
-TeacherFact = VersionCreated | CheckLaunched | VersionChecked | VersionRejected | AliasMoved
+TeacherFact = VersionCreated | VersionChecked | VersionRejected | AliasMoved
 StudyFact = StudyReported
 Fact = JobFact | TeacherFact | StudyFact
 

@@ -4,12 +4,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from distill.contracts.base import Name, Spec
+from distill.contracts.base import InWords, Name, Spec
 from distill.contracts.datasets import DatasetSpec, NoLabels
 from distill.contracts.models import TransformersModel, WeightsRef, ZooModel
 
 TeacherRef = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?@[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$")
+    str,
+    StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?@[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$"),
+    InWords("expected name@version or name@alias, such as fashion@3 or fashion@prod"),
 ]
 """``name@version`` or ``name@alias``, such as ``fashion@3`` or ``fashion@prod``."""
 

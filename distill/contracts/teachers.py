@@ -3,9 +3,9 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from distill.contracts.base import Digest, Name, Spec, Stored, Timestamp
+from distill.contracts.base import Digest, InWords, Name, Spec, Stored, Timestamp
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import Problem
 from distill.contracts.measures import Size
@@ -32,6 +32,14 @@ class MemberFromFile(Spec):
 MemberSource = Annotated[MemberFromJob | MemberFromFile, Field(discriminator="source")]
 
 
+Alias = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?$"),
+    InWords("expected a letter, then lower-case letters, digits and inner hyphens, at most 32, such as 'prod'"),
+]
+"""Begins with a letter, so that ``name@3`` is always a version."""
+
+
 class TeacherResources(Spec):
     """What one replica takes, and how many there may be."""
 
@@ -49,7 +57,7 @@ class TeacherVersionSpec(Spec):
 
     members: tuple[MemberSource, ...] = Field(min_length=1, max_length=64)
     resources: TeacherResources = TeacherResources()
-    alias: Name | None = None
+    alias: Alias | None = None
     """Moved to this version once it is READY."""
 
 
@@ -117,10 +125,9 @@ class TeacherVersion(Stored):
     """Why it was REJECTED."""
     members: tuple[CheckedMember, ...]
     resources: TeacherResources
-    alias: Name | None = None
+    alias: Alias | None = None
     manifest: TeacherManifest | None = None
     created_at: Timestamp
-    check_launched: bool = False
 
 
 class TeacherRecord(Stored):

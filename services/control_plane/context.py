@@ -27,9 +27,8 @@ class Context:
 
     async def submission(self) -> Submission:
         """What checks and resolves a posted specification, against the cluster as it is now."""
-        node = self.settings.node
         room = await self.reconciler.resources()
-        return Submission(self.store, storage=node.storage, data_root=node.data_root, room=room)
+        return Submission(self.store, data_root=self.settings.node.data_root, room=room)
 
 
 def get_context(request: Request) -> Context:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from distill.contracts.errors import Problem
+from distill.contracts.errors import AttemptLost, Problem
 from distill.contracts.job import ComputeSpec
 from distill.contracts.records import JobRecord, JobState, Phase, Reason
 from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
@@ -53,14 +53,22 @@ class DeclareLost:
 Decision = Claim | Wait | Launch | Signal | DeclareLost | None
 
 
-def decide_queued(record: JobRecord, *, free: ClusterResources | None, now: datetime) -> Decision:
-    """Start a queued job now, or say what it waits for. ``free`` is None while Ray doesn't answer."""
+def decide_queued(
+    record: JobRecord, *, need: ClusterResources, free: ClusterResources | None, now: datetime
+) -> Claim | Wait | None:
+    """Start a queued job now, or say what it waits for.
+
+    Args:
+        record: the job.
+        need: what its workers take, and those of its teachers that are not there yet.
+        free: what nobody has taken; None while Ray doesn't answer.
+        now: the present moment.
+    """
     if record.not_before is not None and now < record.not_before:
         return None
     if free is None:
         return Wait(Reason(code="waiting_for_cluster", text="waiting for Ray to answer"))
-    need = needs(record.spec.compute)
-    if need.cpus <= free.cpus and need.gpus <= free.gpus:
+    if free.holds(need):
         return Claim()
     what = (
         f"{need.gpus:g} GPUs ({free.gpus:g} free)"
@@ -90,17 +98,15 @@ def _decide_unlaunched(record: JobRecord, ray: RayJob) -> Decision:
     if record.state is JobState.STARTING:
         return Launch()
     if ray.state is RayJobState.ABSENT:
-        return DeclareLost(Problem(code="never_launched", message="cancelled before Ray was asked to start it"))
+        return DeclareLost(AttemptLost("cancelled before Ray was asked to start it").problem())
     return None
 
 
 def _lost(ray: RayJob) -> Problem:
     if ray.state is RayJobState.ABSENT:
-        return Problem(code="attempt_lost", message="the cluster no longer knows the attempt: Ray was restarted")
+        return AttemptLost("the cluster no longer knows the attempt: Ray was restarted").problem()
     detail = f": {ray.message}" if ray.message else ""
-    return Problem(
-        code="attempt_lost", message=f"the attempt's driver ended ({ray.state.value}) without a last word{detail}"
-    )
+    return AttemptLost(f"the attempt's driver ended ({ray.state.value}) without a last word{detail}").problem()
 
 
 def needs(compute: ComputeSpec) -> ClusterResources:

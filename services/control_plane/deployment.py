@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.contracts import names
 from distill.contracts.records import JobRecord, Phase
-from distill.contracts.teachers import TeacherRecord, TeacherVersion
+from distill.contracts.teachers import TeacherRecord, TeacherResources, TeacherVersion
 from services.control_plane.ray_rest import ClusterResources
 
 PROXY_LOCATION = "Disabled"
@@ -15,12 +15,13 @@ PROXY_LOCATION = "Disabled"
 
 def needed_applications(jobs: Iterable[JobRecord]) -> set[str]:
     """Names of the applications that an attempt asks, or will ask once its workers are up."""
-    return {
-        names.application(teacher.name, teacher.version)
-        for job in jobs
-        if job.state.has_attempt and job.newest is not None and Phase.CHECKED in job.newest.phases
-        for teacher in job.teachers
-    }
+    checked = (job for job in jobs if job.newest is not None and Phase.CHECKED in job.newest.phases)
+    return applications_of(job for job in checked if job.state.has_attempt)
+
+
+def applications_of(jobs: Iterable[JobRecord]) -> set[str]:
+    """Names of the applications of all teachers of these jobs."""
+    return {names.application(teacher.name, teacher.version) for job in jobs for teacher in job.teachers}
 
 
 def drop_idle(last_needed: Mapping[str, datetime], *, now: datetime, idle_s: float) -> dict[str, datetime]:
@@ -49,10 +50,13 @@ def taken(applications: Iterable[str], teachers: Sequence[TeacherRecord]) -> Clu
         for teacher in teachers
         for version in teacher.versions
     }
-    found = [config[name] for name in applications if name in config]
-    return ClusterResources(
-        cpus=sum(one.replicas * one.num_cpus for one in found), gpus=sum(one.replicas * one.num_gpus for one in found)
-    )
+    found = [replicas_of(config[name]) for name in applications if name in config]
+    return sum(found, ClusterResources())
+
+
+def replicas_of(resources: TeacherResources) -> ClusterResources:
+    """What a version's replicas take together."""
+    return ClusterResources(cpus=resources.replicas * resources.num_cpus, gpus=resources.replicas * resources.num_gpus)
 
 
 def _application(name: str, teacher: str, version: TeacherVersion) -> dict[str, Any]:

@@ -41,6 +41,7 @@ EDGES: dict[JobState, frozenset[JobState]] = {
 BACK_OFF_S = (1, 5, 15, 60)
 
 PHASE_REASONS = {
+    Phase.LAUNCHED: Reason(code="launched", text="launched, its driver process begins"),
     Phase.STARTED: Reason(code="checking", text="checking data and student"),
     Phase.CHECKED: Reason(code="starting_workers", text="starting workers"),
     Phase.WORKERS_READY: Reason(code="preparing", text="workers are up, preparing the first step"),

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from distill.contracts.base import Stored
-from distill.contracts.errors import Problem, StillhouseError
+from distill.contracts.errors import DependencyDown, Problem, StillhouseError
 
 log = logging.getLogger(__name__)
 
@@ -58,17 +58,14 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RedisError)
     async def redis_down(_: Request, error: RedisError) -> JSONResponse:
         log.warning("Redis: %s", error)
-        problem = Problem(
-            code="dependency_down", message="Redis doesn't answer; nothing was changed. Try again shortly."
-        )
-        return answer(HTTPStatus.SERVICE_UNAVAILABLE, problem)
+        down = DependencyDown("Redis doesn't answer, so whether a change was kept isn't known; look, then try again")
+        return answer(down.status, down.problem())
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("unexpected", exc_info=error)
-        return answer(
-            500, Problem(code="internal_error", message="a bug of ours; the control plane's log has the traceback")
-        )
+        ours = StillhouseError("a bug of ours; the control plane's log has the traceback")
+        return answer(ours.status, ours.problem())
 
 
 def answer(

@@ -39,10 +39,23 @@ class RayJob:
 
 @dataclass(frozen=True)
 class ClusterResources:
-    """Sums over the living nodes."""
+    """What a cluster has, or what something takes of it."""
 
-    cpus: float
-    gpus: float
+    cpus: float = 0.0
+    gpus: float = 0.0
+
+    def __add__(self, other: "ClusterResources") -> "ClusterResources":
+        return ClusterResources(cpus=self.cpus + other.cpus, gpus=self.gpus + other.gpus)
+
+    def __sub__(self, other: "ClusterResources") -> "ClusterResources":
+        return ClusterResources(cpus=self.cpus - other.cpus, gpus=self.gpus - other.gpus)
+
+    def holds(self, need: "ClusterResources") -> bool:
+        """Whether ``need`` fits."""
+        return need.cpus <= self.cpus and need.gpus <= self.gpus
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
 
 
 class RayRest:
@@ -86,18 +99,18 @@ class RayRest:
         response = await self._send("GET", f"/api/jobs/{submission_id}/logs", allowed=(400, 404, 500))
         return str(response.json().get("logs", "")) if response.is_success else ""
 
-    async def applications(self) -> dict[str, Any]:
-        """Name -> details of each Serve application."""
+    async def applications(self) -> set[str]:
+        """Names of the Serve applications that a configuration asked for; those that a program deployed are its own."""
         response = await self._send("GET", "/api/serve/applications/")
         found: dict[str, Any] = response.json().get("applications") or {}
-        return found
+        return {name for name, details in found.items() if details.get("source") == "declarative"}
 
     async def put_applications(self, config: Mapping[str, Any]) -> None:
         """Make the set of Serve applications equal to ``config``."""
         await self._send("PUT", "/api/serve/applications/", json=dict(config))
 
     async def resources(self) -> ClusterResources:
-        """What the living nodes have in all."""
+        """What the living nodes have in all; a cluster that is just starting may say that it has nothing."""
         response = await self._send("GET", "/nodes", params={"view": "summary"})
         nodes = [node["raylet"] for node in response.json()["data"]["summary"]]
         totals = [node.get("resourcesTotal", {}) for node in nodes if node.get("state") == "ALIVE"]

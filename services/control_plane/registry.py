@@ -2,7 +2,6 @@
 
 from distill.contracts.facts import (
     AliasMoved,
-    CheckLaunched,
     StudyReported,
     TeacherFact,
     VersionChecked,
@@ -20,8 +19,6 @@ def apply_teacher_fact(record: TeacherRecord, fact: TeacherFact) -> TeacherRecor
             if version.version != len(record.versions) + 1:
                 return record
             return record.model_copy(update={"versions": (*record.versions, version), "updated_at": fact.at})
-        case CheckLaunched(version=number):
-            return _replace(record, number, check_launched=True)
         case VersionChecked(version=number, manifest=manifest):
             checked = _replace(record, number, state=TeacherVersionState.READY, manifest=manifest)
             alias = find_version(record, number).alias

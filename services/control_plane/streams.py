@@ -1,6 +1,7 @@
 """Server-sent events and followed logs: what was applied, in order, from any point."""
 
 import asyncio
+import codecs
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -115,3 +116,10 @@ def read_log(storage: Path, job: str, attempt: int, offset: int, limit: int) -> 
             return file.read(limit)
     except FileNotFoundError:
         return b""
+
+
+def whole_characters(found: bytes, *, final: bool) -> tuple[str, int]:
+    """The text of ``found`` and how many bytes it took: a character cut at the end is left for the next page."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    text = decoder.decode(found, final)
+    return text, len(found) - len(decoder.getstate()[0])

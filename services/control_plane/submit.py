@@ -1,15 +1,15 @@
 """From what a person posted to records: references resolved, and everything checked that manifests know."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from distill.contracts import names
 from distill.contracts.base import digest_of, now
-from distill.contracts.datasets import ArrayData, DatasetSpec, ImageFolderData, ParquetData
-from distill.contracts.errors import Conflict, InvalidSpec, NoRoom, NotFound, UnknownTeacher
-from distill.contracts.job import JobSpec, SoftTargetsTerm, StudySpec, TeacherUse
+from distill.contracts.datasets import ArrayData, ImageFolderData, ParquetData
+from distill.contracts.errors import Conflict, InvalidSpec, NotFound, UnknownTeacher
+from distill.contracts.job import JobSpec, StudySpec, TeacherUse
 from distill.contracts.models import FileWeights, JobWeights
 from distill.contracts.records import JobRecord, JobState, Reason, StudyRecord
 from distill.contracts.teachers import (
@@ -18,12 +18,13 @@ from distill.contracts.teachers import (
     MemberFromJob,
     MemberSource,
     ResolvedTeacher,
-    TeacherManifest,
     TeacherVersion,
     TeacherVersionSpec,
     TeacherVersionState,
 )
+from services.control_plane.checks import check_classes, check_members, check_room, confine
 from services.control_plane.decisions import needs
+from services.control_plane.deployment import replicas_of
 from services.control_plane.ray_rest import ClusterResources
 from services.control_plane.registry import find_version
 from services.control_plane.store import Store
@@ -34,9 +35,9 @@ IDENTITY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 class Submission:
     """Checks and resolves against the records, the data root and the cluster."""
 
-    def __init__(self, store: Store, *, storage: Path, data_root: Path, room: ClusterResources | None) -> None:
+    def __init__(self, store: Store, *, data_root: Path, room: ClusterResources | None) -> None:
+        """``room`` is what the whole cluster has; None while that isn't known, and then it is not checked."""
         self._store = store
-        self._storage = storage
         self._data_root = data_root
         self._room = room
 
@@ -59,18 +60,21 @@ class Submission:
 
     async def version(self, spec: TeacherVersionSpec, *, number: int) -> TeacherVersion:
         """The record of a teacher's new version. Raises InvalidSpec and its kin, with the field."""
+        check_room(replicas_of(spec.resources), self._room, field="resources", what="its replicas")
         members = [await self._member(source, f"members.{i}") for i, source in enumerate(spec.members)]
         return TeacherVersion(
             version=number, members=tuple(members), resources=spec.resources, alias=spec.alias, created_at=now()
         )
 
     async def _record(self, spec: JobSpec, *, identity: str, prefix: str, **more: Any) -> JobRecord:
-        teachers = [await self._teacher(use, f"{prefix}teachers.{i}.name") for i, use in enumerate(spec.teachers)]
+        versions = [await self._ready(use, f"{prefix}teachers.{i}.name") for i, use in enumerate(spec.teachers)]
+        teachers = [_resolved(use, version) for use, version in zip(spec.teachers, versions, strict=True)]
         check_members(spec, teachers, prefix)
         check_classes(spec.dataset, [teacher.manifest for teacher in teachers], prefix)
         self._check_paths(spec, prefix)
         await self._check_init_from(spec, prefix)
-        check_room(spec, self._room, prefix)
+        need = sum((replicas_of(version.resources) for version in versions), needs(spec.compute))
+        check_room(need, self._room, field=f"{prefix}compute", what="workers and teachers")
         created = now()
         return JobRecord(
             id=identity,
@@ -83,7 +87,7 @@ class Submission:
             **more,
         )
 
-    async def _teacher(self, use: TeacherUse, field: str) -> ResolvedTeacher:
+    async def _ready(self, use: TeacherUse, field: str) -> TeacherVersion:
         name, wanted = use.name.split("@")
         try:
             record = await self._store.teacher(name)
@@ -104,9 +108,7 @@ class Submission:
                 got=f"{name}@{number}, {version.state.value}",
                 expected="a READY version",
             )
-        return ResolvedTeacher(
-            name=name, version=number, digest=version.manifest.digest, weight=use.weight, manifest=version.manifest
-        )
+        return version
 
     async def _known_teachers(self) -> str:
         known = [
@@ -157,85 +159,14 @@ class Submission:
                 confine(self._data_root, data.test, f"{prefix}dataset.test")
 
 
-def confine(root: Path, path: str, field: str) -> Path:
-    """The existing file or folder that ``path`` means below ``root``.
-
-    Raises:
-        InvalidSpec: it leaves the root (by ``..``, a link, or as an absolute path), or there is no such file.
-    """
-    resolved = (root / path).resolve() if "\x00" not in path else root.parent
-    if not resolved.is_relative_to(root.resolve()):
-        raise InvalidSpec(
-            f"{field}: {path!r} lies outside the data root",
-            field=field,
-            got=path,
-            expected="a path relative to the data root, without leaving it",
-            hint="the operator names the data root in STILLHOUSE_DATA_ROOT",
-        )
-    if not resolved.exists():
-        raise InvalidSpec(
-            f"{field}: there is no {path!r} in the data root",
-            field=field,
-            got=path,
-            expected="an existing file or folder",
-        )
-    return resolved
-
-
-def check_members(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) -> None:
-    """Raises InvalidSpec where a term names a member that its teacher doesn't have."""
-    for i, term in enumerate(spec.objective):
-        if not isinstance(term, SoftTargetsTerm) or term.target.teacher is None or term.target.member is None:
-            continue
-        teacher = teachers[term.target.teacher]
-        count = len(teacher.manifest.members)
-        if term.target.member >= count:
-            field = f"{prefix}objective.{i}.target.member"
-            raise InvalidSpec(
-                f"{field}: {teacher.reference} has {count} members, at positions 0 to {count - 1}",
-                field=field,
-                got=str(term.target.member),
-                expected=f"0 to {count - 1}",
-            )
-
-
-def check_classes(data: DatasetSpec, manifests: Sequence[TeacherManifest], prefix: str) -> None:
-    """Raises InvalidSpec where class lists differ by name, among teachers or from what the data is known to have."""
-    expected = data.known_classes
-    for i, manifest in enumerate(manifests):
-        expected = expected or manifest.classes
-        if manifest.classes != expected:
-            field = f"{prefix}teachers.{i}.name"
-            raise InvalidSpec(
-                f"{field}: {manifest.teacher}@{manifest.version} knows the classes {_some(manifest.classes)}, "
-                f"but {'the data has' if data.known_classes else 'the first teacher knows'} {_some(expected)}",
-                field=field,
-                got=_some(manifest.classes),
-                expected=_some(expected),
-            )
-
-
-def check_room(spec: JobSpec, room: ClusterResources | None, prefix: str) -> None:
-    """Raises NoRoom where the workers can never fit on the cluster; silent while Ray doesn't answer."""
-    need = needs(spec.compute)
-    if room is None or (need.cpus <= room.cpus and need.gpus <= room.gpus):
-        return
-    field = f"{prefix}compute"
-    raise NoRoom(
-        f"{field}: {spec.compute.workers} workers take {need.cpus:g} CPUs and {need.gpus:g} GPUs, "
-        f"and the whole cluster has {room.cpus:g} and {room.gpus:g}",
-        field=field,
-        got=f"{need.cpus:g} CPUs, {need.gpus:g} GPUs",
-        expected=f"at most {room.cpus:g} CPUs, {room.gpus:g} GPUs",
-        hint="lower compute.workers or compute.cpus_per_worker, or add nodes",
-    )
-
-
 def new_identity(name: str, choose: Callable[[str], str] = secrets.choice) -> str:
     """A readable, unique identity: ``<name>-<six letters or digits>``."""
     return f"{name[:30].rstrip('-')}-{''.join(choose(IDENTITY_ALPHABET) for _ in range(6))}"
 
 
-def _some(classes: Sequence[str]) -> str:
-    shown = ", ".join(classes[:12])
-    return f"{len(classes)} ({shown}{', ...' if len(classes) > 12 else ''})"
+def _resolved(use: TeacherUse, version: TeacherVersion) -> ResolvedTeacher:
+    manifest = version.manifest
+    assert manifest is not None  # noqa: S101 - a READY version has its manifest
+    return ResolvedTeacher(
+        name=manifest.teacher, version=version.version, digest=manifest.digest, weight=use.weight, manifest=manifest
+    )

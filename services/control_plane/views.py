@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from distill.contracts.base import Stored
+from distill.contracts.base import Spec, Stored
 from distill.contracts.measures import Artifact
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
@@ -53,7 +53,7 @@ class LogPage(Stored):
     complete: bool = Field(description="The attempt has ended and this page reaches the end of its log.")
 
 
-class Alias(Stored):
+class AliasTarget(Spec):
     """Where an alias points."""
 
     version: int = Field(ge=1, examples=[3])

@@ -1,5 +1,6 @@
 """``/v1/jobs``: submit, list, read, cancel, follow, and fetch what a job left."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from services.control_plane.artifacts import find_artifact, list_artifacts, send
 from services.control_plane.context import Context, Parts
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_job
-from services.control_plane.streams import follow, follow_log, last_event_id, read_log
+from services.control_plane.streams import follow, follow_log, last_event_id, read_log, whole_characters
 from services.control_plane.views import ArtifactList, JobPage, LogPage
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -52,11 +53,15 @@ async def list_jobs(
     state: JobState | None = None,
     study: str | None = None,
 ) -> JobPage:
-    """Jobs, newest first; filters apply to the rows of the page."""
-    identities, following = await parts.store.page("job", limit=limit, cursor=cursor)
-    jobs = await parts.store.jobs(identities)
-    kept = [job for job in jobs if state in {None, job.state} and study in {None, job.study}]
-    return JobPage(items=kept, next=following)
+    """Jobs, newest first."""
+    kept: list[JobRecord] = []
+    while len(kept) < limit:
+        identities, cursor = await parts.store.page("job", limit=limit - len(kept), cursor=cursor)
+        jobs = await parts.store.jobs(identities)
+        kept += [job for job in jobs if state in {None, job.state} and study in {None, job.study}]
+        if cursor is None:
+            break
+    return JobPage(items=kept, next=cursor)
 
 
 @router.get("/{job}", responses=documented(404))
@@ -94,7 +99,7 @@ async def logs(
     parts: Parts,
     attempt: Annotated[int | None, Query(ge=1, description="Left out: the newest.")] = None,
     offset: Annotated[int, Query(ge=0)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1 << 20)] = 1 << 16,
+    limit: Annotated[int, Query(ge=4, le=1 << 20, description="Bytes.")] = 1 << 16,
     follow_on: Annotated[bool, Query(alias="follow", description="Stream as plain text until the job ends.")] = False,
 ) -> Any:
     """A page of an attempt's log, or all of it as it grows; kept after the cluster is gone."""
@@ -107,16 +112,11 @@ async def logs(
             follow_log(parts.store, storage, job, attempt=attempt), media_type="text/plain; charset=utf-8"
         )
     number = attempt or max(record.attempt, 1)
-    text = read_log(storage, job, number, offset, limit)
     has_ended = record.state.is_final or number < record.attempt
-    return LogPage(
-        job=job,
-        attempt=number,
-        offset=offset,
-        next_offset=offset + len(text),
-        text=text.decode(errors="replace"),
-        complete=has_ended and len(text) < limit,
-    )
+    found = await asyncio.to_thread(read_log, storage, job, number, offset, limit)
+    complete = has_ended and len(found) < limit
+    text, used = whole_characters(found, final=complete)
+    return LogPage(job=job, attempt=number, offset=offset, next_offset=offset + used, text=text, complete=complete)
 
 
 @router.get("/{job}/report", responses=documented(404, 409))

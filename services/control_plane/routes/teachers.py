@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Response
+from fastapi import APIRouter, Body, Response
 
 from distill.contracts.base import now
 from distill.contracts.errors import Conflict, NotFound
 from distill.contracts.facts import AliasMoved, VersionCreated
 from distill.contracts.teachers import (
+    Alias,
     TeacherRecord,
     TeacherSpec,
     TeacherVersion,
@@ -18,11 +19,10 @@ from services.control_plane import examples
 from services.control_plane.context import Context, Parts
 from services.control_plane.problems import documented
 from services.control_plane.registry import find_version
-from services.control_plane.views import Alias, TeacherList
+from services.control_plane.views import AliasTarget, TeacherList
 
 router = APIRouter(prefix="/v1/teachers", tags=["teachers"])
 
-AliasName = Annotated[str, Path(pattern=r"^[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?$", description="Begins with a letter.")]
 TRIES = 5
 
 
@@ -76,7 +76,7 @@ async def read_version(name: str, version: int, parts: Parts) -> TeacherVersion:
 
 
 @router.put("/{name}/aliases/{alias}", responses=documented(404, 409))
-async def move_alias(name: str, alias: AliasName, target: Alias, parts: Parts) -> TeacherRecord:
+async def move_alias(name: str, alias: Alias, target: AliasTarget, parts: Parts) -> TeacherRecord:
     """Let ``name@alias`` mean a READY version; jobs made before keep what they resolved."""
     version = await _version(parts, name, target.version)
     if version.state is not TeacherVersionState.READY:

@@ -15,6 +15,7 @@ from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobStat
 from tests.services.control_plane.records import NOON, a_queued_job, a_running_job, a_starting_job, after, at
 from tests.services.control_plane.test_life import LOST
 
+NEED = ClusterResources(cpus=0.5)
 LAUNCHED = AttemptLaunched(attempt=1, submission_id="digits-abc234-1", at=NOON)
 
 
@@ -23,9 +24,10 @@ def seen(state: RayJobState | None, *, heartbeat: bool = True, seconds: float = 
 
 
 def test_a_job_starts_where_there_is_room_and_says_what_it_waits_for_where_there_is_none():
-    job = a_queued_job(compute={"workers": 2, "cpus_per_worker": 1}, training={"batch_size": 128})
-    assert decide_queued(job, free=ClusterResources(cpus=2, gpus=0), now=NOON) == Claim()
-    waits = decide_queued(job, free=ClusterResources(cpus=1.5, gpus=0), now=NOON)
+    job = a_queued_job()
+    need = ClusterResources(cpus=2)
+    assert decide_queued(job, need=need, free=ClusterResources(cpus=2), now=NOON) == Claim()
+    waits = decide_queued(job, need=need, free=ClusterResources(cpus=1.5), now=NOON)
     assert isinstance(waits, Wait)
     assert waits.reason.text == "waiting for 2 CPUs (1.5 free)"
 
@@ -33,12 +35,12 @@ def test_a_job_starts_where_there_is_room_and_says_what_it_waits_for_where_there
 def test_a_job_that_backs_off_is_left_alone_until_its_time():
     job = after(a_running_job(), AttemptLost(attempt=1, problem=LOST, at=NOON))
     room = ClusterResources(cpus=2, gpus=0)
-    assert decide_queued(job, free=room, now=at(0.5)) is None
-    assert decide_queued(job, free=room, now=at(1)) == Claim()
+    assert decide_queued(job, need=NEED, free=room, now=at(0.5)) is None
+    assert decide_queued(job, need=NEED, free=room, now=at(1)) == Claim()
 
 
 def test_while_ray_is_silent_nothing_starts_and_nothing_ends():
-    waits = decide_queued(a_queued_job(), free=None, now=NOON)
+    waits = decide_queued(a_queued_job(), need=NEED, free=None, now=NOON)
     assert isinstance(waits, Wait)
     assert waits.reason.code == "waiting_for_cluster"
     assert decide_attempt(after(a_running_job(), LAUNCHED), seen(None, heartbeat=False, seconds=9999)) is None

@@ -1,0 +1,136 @@
+"""Attempts at jobs, made to follow the records: claimed where there is room, launched, signalled, declared lost."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from distill.contracts import names
+from distill.contracts.base import now
+from distill.contracts.errors import DependencyDown, Problem
+from distill.contracts.facts import AttemptClaimed, AttemptLaunched, AttemptLost, QueueReason
+from distill.contracts.records import JobRecord, JobState, Reason
+from distill.contracts.teachers import TeacherRecord
+from services.control_plane.decisions import (
+    Claim,
+    DeclareLost,
+    Launch,
+    Observed,
+    Signal,
+    Wait,
+    decide_attempt,
+    decide_queued,
+    needs,
+)
+from services.control_plane.deployment import applications_of, taken
+from services.control_plane.ray_rest import ClusterResources, RayRest
+from services.control_plane.store import Store
+
+log = logging.getLogger(__name__)
+
+STOP_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
+"""How Ray ends a job of ours: it may save what it has before it is killed."""
+
+
+class Attempts:
+    """Carries out what `decisions` decides."""
+
+    def __init__(self, store: Store, redis: Redis, ray: RayRest, *, storage: Path) -> None:
+        self._store = store
+        self._redis = redis
+        self._ray = ray
+        self._storage = storage
+        self._signalled: set[str] = set()
+
+    async def start_queued(
+        self,
+        jobs: Sequence[JobRecord],
+        teachers: Sequence[TeacherRecord],
+        *,
+        deployed: set[str],
+        total: ClusterResources | None,
+    ) -> None:
+        """Claim and launch the queued jobs that there is room for, oldest first; the others learn what they wait for.
+
+        Args:
+            jobs: every job that has not ended, oldest first.
+            teachers: every teacher.
+            deployed: names of the applications that are on the cluster.
+            total: what the cluster has; None while Ray doesn't answer.
+        """
+        running = [job for job in jobs if job.state.has_attempt]
+        there = deployed | applications_of(running)
+        used = sum((needs(job.spec.compute) for job in running), taken(there, teachers))
+        free = None if total is None else total - used
+        for job in jobs:
+            if job.state is not JobState.QUEUED:
+                continue
+            asked = applications_of([job]) - there
+            need = needs(job.spec.compute) + taken(asked, teachers)
+            match decide_queued(job, need=need, free=free, now=now()):
+                case Claim():
+                    await self._store.append("job", job.id, AttemptClaimed(attempt=job.attempt + 1, at=now()))
+                    await self.tend(await self._store.job(job.id))
+                    free = free and free - need
+                    there |= asked
+                case Wait(reason=reason):
+                    await self._say(job, reason)
+
+    async def tend(self, job: JobRecord) -> None:
+        """What the attempt of a STARTING, RUNNING, PAUSING or CANCELLING job needs now."""
+        if not job.state.has_attempt:
+            return
+        submission = names.submission_id(job.id, job.attempt)
+        match decide_attempt(job, await self._observe(job, submission)):
+            case Launch():
+                await self._launch(job, submission)
+            case Signal() if submission not in self._signalled:
+                self._signalled.add(submission)
+                await self._ray.stop(submission)
+            case DeclareLost(problem=problem):
+                await self._declare_lost(job, submission, problem)
+
+    async def _observe(self, job: JobRecord, submission: str) -> Observed:
+        heartbeat = await self._redis.get(names.lease_key(job.id))
+        try:
+            ray = await self._ray.job(submission)
+        except DependencyDown as error:
+            log.warning("attempt %s is neither alive nor dead to us: %s", submission, error)
+            ray = None
+        return Observed(ray=ray, has_heartbeat=heartbeat == str(job.attempt), now=now())
+
+    async def _launch(self, job: JobRecord, submission: str) -> None:
+        arguments = ["student_worker", "--job", job.id, "--attempt", str(job.attempt)]
+        try:
+            await self._ray.submit(submission, arguments, environment=STOP_ENVIRONMENT)
+        except DependencyDown as error:
+            await self._say(job, Reason(code="waiting_for_cluster", text=error.message))
+            return
+        fact = AttemptLaunched(attempt=job.attempt, submission_id=submission, at=now())
+        await self._store.append("job", job.id, fact)
+
+    async def _say(self, job: JobRecord, reason: Reason) -> None:
+        if reason != job.reason:
+            await self._store.append("job", job.id, QueueReason(code=reason.code, text=reason.text, at=now()))
+
+    async def _declare_lost(self, job: JobRecord, submission: str, problem: Problem) -> None:
+        await self._store.apply_pending("job", job.id)
+        current = await self._store.job(job.id)
+        if current.attempt != job.attempt or not current.state.has_attempt:
+            return
+        self._signalled.discard(submission)
+        await self._keep_ray_log(job, submission)
+        await self._store.append("job", job.id, AttemptLost(attempt=job.attempt, problem=problem, at=now()))
+
+    async def _keep_ray_log(self, job: JobRecord, submission: str) -> None:
+        folder = self._storage / names.attempt_folder(job.id, job.attempt)
+        if not (folder / names.LOG_FILE).exists():
+            text = await self._ray.logs(submission)
+            await asyncio.to_thread(_write_log, folder, text)
+
+
+def _write_log(folder: Path, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / names.LOG_FILE).write_text(text, encoding="utf-8")

@@ -1,0 +1,82 @@
+"""The teacher pool, made to follow the records: versions are checked, and the applications that jobs need are served."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from distill.contracts import names
+from distill.contracts.base import now
+from distill.contracts.errors import Problem
+from distill.contracts.facts import VersionRejected
+from distill.contracts.records import JobRecord
+from distill.contracts.teachers import TeacherRecord, TeacherVersion, TeacherVersionState
+from services.control_plane.attempts import STOP_ENVIRONMENT
+from services.control_plane.deployment import drop_idle, needed_applications, serve_config
+from services.control_plane.ray_rest import RayJobState, RayRest
+from services.control_plane.store import Store
+
+SERVE_CHECK_S = 10.0
+"""How often what Serve has is compared with what it should have."""
+
+
+class Pool:
+    """Checks of versions, and the set of Serve applications."""
+
+    def __init__(self, store: Store, ray: RayRest, *, idle_s: float, still_acts: Callable[[], Awaitable[bool]]) -> None:
+        """``still_acts`` says whether this control plane is still the one that may change the set."""
+        self._store = store
+        self._ray = ray
+        self._idle_s = idle_s
+        self._still_acts = still_acts
+        self._last_needed: dict[str, datetime] = {}
+        self._put: dict[str, Any] | None = None
+        self._compared_at = 0.0
+
+    @property
+    def applications(self) -> set[str]:
+        """Names of the applications that are served, or about to be."""
+        return set(self._last_needed)
+
+    async def tend_checks(self, teacher: TeacherRecord) -> None:
+        """Launch the checks of new versions; reject a version whose check died without a verdict."""
+        await self._store.apply_pending("teacher", teacher.name)
+        for version in teacher.versions:
+            if version.state is TeacherVersionState.CHECKING:
+                await self._tend_check(teacher, version)
+
+    async def deploy(self, jobs: Sequence[JobRecord], teachers: Sequence[TeacherRecord]) -> None:
+        """Serve what attempts need, keep what they needed lately, drop the rest."""
+        if self._put is None:  # what another control plane deployed counts as needed until now
+            self._last_needed = dict.fromkeys(await self._ray.applications(), now())
+        self._last_needed |= dict.fromkeys(needed_applications(jobs), now())
+        self._last_needed = drop_idle(self._last_needed, now=now(), idle_s=self._idle_s)
+        config = serve_config(self.applications, teachers)
+        if config == self._put and not await self._has_drifted(config):
+            return
+        if await self._still_acts():
+            await self._ray.put_applications(config)
+            self._put = config
+
+    async def _has_drifted(self, config: dict[str, Any]) -> bool:
+        if time.monotonic() - self._compared_at < SERVE_CHECK_S:
+            return False
+        self._compared_at = time.monotonic()
+        return await self._ray.applications() != {application["name"] for application in config["applications"]}
+
+    async def _tend_check(self, teacher: TeacherRecord, version: TeacherVersion) -> None:
+        submission = names.check_submission_id(teacher.name, version.version)
+        ray = await self._ray.job(submission)
+        if ray.state is RayJobState.ABSENT:  # not yet launched, or forgotten by a cluster that was started again
+            arguments = ["teacher_server.check", "--teacher", teacher.name, "--version", str(version.version)]
+            await self._ray.submit(submission, arguments, environment=STOP_ENVIRONMENT)
+            return
+        if not ray.state.has_ended:
+            return
+        await self._store.apply_pending("teacher", teacher.name)
+        tail = (await self._ray.logs(submission))[-2000:]
+        problem = Problem(
+            code="check_lost", message=f"the check ended ({ray.state.value}) without a verdict: {ray.message} {tail}"
+        )
+        fact = VersionRejected(version=version.version, problem=problem, at=now())
+        await self._store.append("teacher", teacher.name, fact)
