@@ -97,13 +97,15 @@ class ModelCard(Spec):
 class JobWeights(Spec):
     """The weights that a finished job left."""
 
+    source: Literal["job"]
     job: Name
 
 
 class FileWeights(Spec):
     """A safetensors file inside the data root."""
 
+    source: Literal["file"]
     path: str = Field(min_length=1, max_length=1024)
 
 
-WeightsRef = JobWeights | FileWeights
+WeightsRef = Annotated[JobWeights | FileWeights, Field(discriminator="source")]

@@ -1,6 +1,6 @@
 """Job and study files: YAML whose errors name the line, checked by the same contracts as on the server."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from distill.contracts.errors import InvalidSpec, Problem
+from distill.contracts.explain import explain
 from distill.contracts.job import JobSpec, StudySpec
 
 Model = TypeVar("Model")
@@ -74,11 +75,8 @@ def validated(model: TypeAdapter[Model], value: Any, *, where: str, root: yaml.N
     try:
         return model.validate_python(value)
     except ValidationError as error:
-        from services.control_plane.problems import problem_of
-
-        found = error.errors(include_url=False)
-        problems = [problem_of(one) for one in found]
-        lines = [_place(where, root, one["loc"]) + _told(problem) for one, problem in zip(found, problems, strict=True)]
+        problems = explain(error.errors(include_url=False), value)
+        lines = [_place(where, root, problem.field) + _told(problem) for problem in problems]
         first = problems[0].model_dump(include={"field", "got", "expected"}, exclude_none=True)
         raise InvalidSpec("\n       ".join(lines), **first) from error
 
@@ -90,20 +88,20 @@ def as_adapter(model: type[BaseModel]) -> TypeAdapter[Any]:
 
 def _told(problem: Problem) -> str:
     came = "" if problem.got is None or problem.got in problem.message else f"; it is {problem.got}"
-    return problem.message + came
+    return problem.message + came + (f" ({problem.hint})" if problem.hint else "")
 
 
-def _place(where: str, root: yaml.Node | None, location: Sequence[int | str]) -> str:
+def _place(where: str, root: yaml.Node | None, field: str | None) -> str:
     node = root
-    for part in location:
+    for part in (field or "").split("."):
         node = _step(node, part) or node
     return f"{where}: " if node is None else f"{where}, line {node.start_mark.line + 1}: "
 
 
-def _step(node: yaml.Node | None, part: int | str) -> yaml.Node | None:
-    """The value below; None where the part is no key (pydantic names the variant of a union there too)."""
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        found: yaml.Node = node.value[part]
+def _step(node: yaml.Node | None, part: str) -> yaml.Node | None:
+    """The value below; None where there is none, as for a key that is missing."""
+    if isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+        found: yaml.Node = node.value[int(part)]
         return found
     if isinstance(node, yaml.MappingNode):
         return next((value for key, value in node.value if key.value == part), None)

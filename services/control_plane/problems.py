@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from distill.contracts.base import Stored
 from distill.contracts.errors import DependencyDown, Problem, StillhouseError
+from distill.contracts.explain import explain
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        problems = [problem_of(one) for one in error.errors()]
+        problems = explain(error.errors(), error.body)
         return answer(HTTPStatus.UNPROCESSABLE_ENTITY, problems[0], errors=problems if len(problems) > 1 else None)
 
     @app.exception_handler(HTTPException)
@@ -84,23 +85,6 @@ def answer(
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         more["Retry-After"] = RETRY_AFTER_S
     return JSONResponse(document.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=more)
-
-
-def problem_of(error: Mapping[str, Any]) -> Problem:
-    """A pydantic error as a problem that names the field as the job file does."""
-    location = [str(part) for part in error["loc"] if part != "body"]
-    field = ".".join(location) or None
-    text = str(error["msg"]).removeprefix("Value error, ")
-    kind = str(error["type"])
-    if kind == "extra_forbidden":
-        text = "there is no such key; check its spelling"
-    if kind == "json_invalid":
-        return Problem(code="invalid_json", message=f"the body is not JSON: {error.get('ctx', {}).get('error', text)}")
-    got = error.get("input")
-    shown = None if kind == "missing" or isinstance(got, dict | list) else repr(got)[:200]
-    return Problem(
-        code="invalid_spec", message=f"{field}: {text}" if field else text, field=field, got=shown, expected=text
-    )
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

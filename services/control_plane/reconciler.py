@@ -53,11 +53,25 @@ class Reconciler:
         """Go round until cancelled."""
         while True:
             self._woken.clear()
-            await _guarded("this round", self._round_if_ours())
+            await _guarded("this round", self.round())
             try:
                 await asyncio.wait_for(self._woken.wait(), ROUND_S)
             except TimeoutError:
                 continue
+
+    async def round(self) -> None:
+        """Look at everything that needs care once, if this control plane holds the lease."""
+        if not await self._hold_lease():
+            return
+        jobs = await self._active_jobs()
+        await asyncio.gather(*(_guarded(f"job {job.id}", self._attempts.tend(job)) for job in jobs))
+        teachers = await self._store.teachers()
+        await _guarded("starting jobs", self._start_queued())
+        await asyncio.gather(*(_guarded(f"teacher {one.name}", self._pool.tend_checks(one)) for one in teachers))
+        await _guarded("deploying teachers", self._pool.deploy(await self._active_jobs(), teachers))
+        studies = await self._store.studies(await self._store.active("study"))
+        for study in studies:
+            await _guarded(f"the report of {study.id}", self._report(study))
 
     async def give_up_lease(self) -> None:
         """Let another control plane act at once."""
@@ -85,19 +99,6 @@ class Reconciler:
             return False
         await self._redis.pexpire(names.RECONCILER_KEY, milliseconds)
         return True
-
-    async def _round_if_ours(self) -> None:
-        if not await self._hold_lease():
-            return
-        jobs = await self._active_jobs()
-        await asyncio.gather(*(_guarded(f"job {job.id}", self._attempts.tend(job)) for job in jobs))
-        teachers = await self._store.teachers()
-        await _guarded("starting jobs", self._start_queued())
-        await asyncio.gather(*(_guarded(f"teacher {one.name}", self._pool.tend_checks(one)) for one in teachers))
-        await _guarded("deploying teachers", self._pool.deploy(await self._active_jobs(), teachers))
-        studies = await self._store.studies(await self._store.active("study"))
-        for study in studies:
-            await _guarded(f"the report of {study.id}", self._report(study))
 
     async def _active_jobs(self) -> list[JobRecord]:
         identities = await self._store.active("job")

@@ -49,7 +49,7 @@ def test_a_batch_larger_than_the_data_is_refused(settings: NodeSettings, redis: 
 
 
 def test_weights_to_start_from_must_be_of_a_job_that_finished(settings: NodeSettings, redis: Redis):
-    spec = a_spec(student=MLP | {"init_from": {"job": "never-was"}})
+    spec = a_spec(student=MLP | {"init_from": {"source": "job", "job": "never-was"}})
     with pytest.raises(InvalidSpec, match="there is no such job"):
         check(a_record("orphan", spec), settings, redis)
 
@@ -62,6 +62,6 @@ def test_a_file_to_start_from_must_be_there_inside_the_data_root_and_fit(
     settings: NodeSettings, redis: Redis, path: str, error: type[Exception]
 ):
     save_file({"weight": torch.zeros(3)}, settings.data_root / "other.safetensors")
-    student: dict[str, Any] = MLP | {"init_from": {"path": path}}
+    student: dict[str, Any] = MLP | {"init_from": {"source": "file", "path": path}}
     with pytest.raises(error):
         check(a_record("file", a_spec(student=student)), settings, redis)

@@ -1,12 +1,24 @@
-"""Jobs and facts for tests, built as the control plane builds them."""
+"""Jobs, teachers and facts for tests, built as the control plane builds them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from distill.contracts.base import digest_of
+from distill.contracts.datasets import DIGITS_CLASSES
 from distill.contracts.facts import AttemptClaimed, JobFact, PhaseReached
 from distill.contracts.job import JobSpec
+from distill.contracts.measures import Size
+from distill.contracts.models import ImageInput, ZooModel
 from distill.contracts.records import JobRecord, JobState, Phase, Reason
+from distill.contracts.teachers import (
+    MemberManifest,
+    ResolvedTeacher,
+    TeacherManifest,
+    TeacherRecord,
+    TeacherResources,
+    TeacherVersion,
+    TeacherVersionState,
+)
 from services.control_plane.life import apply_fact
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -53,3 +65,58 @@ def a_running_job(**changes: Any) -> JobRecord:
 def said(fact: Any, number: int, writer: str = "rank-0") -> Any:
     """The fact as that writer's journal stamps it."""
     return fact.model_copy(update={"number": number, "writer": writer})
+
+
+MANIFEST = TeacherManifest(
+    teacher="wise",
+    version=1,
+    digest="sha256:" + "1" * 64,
+    input=ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.25,)),
+    classes=DIGITS_CLASSES,
+    members=tuple(
+        MemberManifest(
+            model=ZooModel(name="mlp"),
+            weights_digest="sha256:" + "0" * 64,
+            size=Size(parameters=1, bytes=1, flops=1, latency_ms={1: 1.0}, latency_threads=1, latency_device="cpu"),
+            taps={"stages.0": (16,)},
+        )
+        for _ in range(3)
+    ),
+    size=Size(parameters=3, bytes=3, flops=3, latency_ms={1: 3.0}, latency_threads=1, latency_device="cpu"),
+    rows_per_s=1000.0,
+    device="cpu",
+)
+
+
+def a_version(**changes: Any) -> TeacherVersion:
+    """Version 1 of ``wise``: three members that know digits, READY."""
+    content: dict[str, Any] = {
+        "version": 1,
+        "state": TeacherVersionState.READY,
+        "members": (),
+        "resources": TeacherResources(num_cpus=1),
+        "manifest": MANIFEST,
+        "created_at": NOON,
+    }
+    return TeacherVersion(**(content | changes))
+
+
+def a_teacher(*versions: TeacherVersion, **changes: Any) -> TeacherRecord:
+    """The teacher ``wise``, ``wise@prod`` being version 1."""
+    record = TeacherRecord(
+        name="wise", versions=versions or (a_version(),), aliases={"prod": 1}, created_at=NOON, updated_at=NOON
+    )
+    return record.model_copy(update=changes)
+
+
+TAUGHT: dict[str, Any] = JOB | {
+    "teachers": [{"name": "wise@prod"}],
+    "objective": [{"kind": "labels", "weight": 0.1}, {"kind": "soft_targets", "weight": 0.9}],
+}
+"""A job file whose student learns from ``wise``."""
+
+
+def a_taught_job(identity: str = "taught-abc234", **changes: Any) -> JobRecord:
+    """A queued job whose teacher is ``wise@1``."""
+    teacher = ResolvedTeacher(name="wise", version=1, digest=MANIFEST.digest, weight=1.0, manifest=MANIFEST)
+    return a_queued_job(identity, **(TAUGHT | changes)).model_copy(update={"teachers": (teacher,)})

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.contracts.errors import Problem
+from distill.contracts.errors import Problem, WallTimeOver
 from distill.contracts.facts import (
     AttemptClaimed,
     AttemptEnded,
@@ -61,6 +61,16 @@ def test_a_finished_attempt_ends_the_job():
     job = after(a_running_job(), ended(Outcome.FINISHED))
     assert job.state is JobState.SUCCEEDED
     assert job.ended_at == NOON
+
+
+def test_the_drivers_last_word_may_overtake_rank_zeros_first_one():
+    assert after(a_starting_job(), ended(Outcome.FINISHED)).state is JobState.SUCCEEDED
+
+
+def test_an_attempt_that_used_up_its_wall_time_is_not_tried_again():
+    over = WallTimeOver("the attempt has run for limits.wall_s").problem()
+    job = after(a_running_job(), ended(Outcome.FAILED, problem=over))
+    assert (job.state, job.reason.code) == (JobState.FAILED, "wall_time")
 
 
 def test_an_end_state_never_changes():
@@ -175,7 +185,8 @@ def test_whatever_comes_the_job_moves_along_its_edges_only(facts: list[JobFact])
     for number, fact in enumerate(facts, start=1):
         stamped = said(fact, number) if hasattr(fact, "writer") else fact
         after_it = apply_fact(job, stamped)
-        assert after_it.state is job.state or after_it.state in EDGES[job.state]
+        passes_running = job.state is JobState.STARTING and after_it.state is JobState.SUCCEEDED
+        assert after_it.state is job.state or after_it.state in EDGES[job.state] or passes_running
         assert after_it.attempt in {job.attempt, job.attempt + 1}
         assert after_it.state.has_attempt <= (after_it.attempt > 0)
         job = after_it

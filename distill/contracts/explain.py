@@ -1,0 +1,117 @@
+"""What pydantic found, in the words of the job file: which field, what came, what was expected, what was meant."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from distill.contracts.base import Spec
+from distill.contracts.errors import Problem
+
+OWN_FIELD = re.compile(r"^([a-z_]+(?:\.[a-z_0-9]+)*): ")
+"""Validators of whole specs begin their messages with the field that they mean."""
+OUTSIDE_BODY = {"query", "path", "header"}
+
+
+def explain(errors: Iterable[Mapping[str, Any]], body: Any) -> list[Problem]:
+    """A problem for each error, without those that only follow from another.
+
+    Args:
+        errors: as pydantic or FastAPI list them.
+        body: what was validated: the tags of unions, which pydantic puts into locations, are told from keys by it.
+    """
+    errors = list(errors)
+    return [_problem(error, body) for error in errors if not _follows(error, errors)]
+
+
+def _problem(error: Mapping[str, Any], body: Any) -> Problem:
+    kind = str(error["type"])
+    if kind == "json_invalid":
+        why = error.get("ctx", {}).get("error", error["msg"])
+        return Problem(code="invalid_json", message=f"the body is not JSON: {why}")
+    path, message, expected = _field_of(error["loc"], kind, body), _words(error), None
+    own = OWN_FIELD.match(message) if kind == "value_error" else None
+    if own:
+        path, message = [*path, own[1]], message[own.end() :]
+    context = error.get("ctx", {})
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        path = [*path, str(context["discriminator"]).strip("'")]
+    if kind == "union_tag_invalid":
+        expected = f"one of {context['expected_tags']}"
+        message = f"must be {expected}"
+    elif message.startswith("must be "):
+        expected = message.removeprefix("must be ")
+    elif message.startswith("expected "):
+        expected = message.removeprefix("expected ")
+    got = context.get("tag", error.get("input"))
+    field = ".".join(path) or None
+    return Problem(
+        code="invalid_spec",
+        message=f"{field}: {message}" if field else message,
+        field=field,
+        expected=expected,
+        got=None if kind == "missing" or isinstance(got, dict | list) else repr(got)[:200],
+        hint=_hint(path[-1]) if kind == "extra_forbidden" else None,
+    )
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    match str(error["type"]):
+        case "extra_forbidden":
+            return "there is no such key"
+        case "missing":
+            return "is missing"
+        case "union_tag_not_found":
+            return "is missing: it says which kind is meant"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "must be a mapping of keys to values"
+        case _:
+            text = str(error["msg"]).removeprefix("Value error, ")
+            text = re.sub(r"^(?:Input|Tuple|String|List|Dictionary|Value) should ", "must ", text)
+            return text.replace(" after validation", "")
+
+
+def _field_of(location: Sequence[str | int], kind: str, body: Any) -> list[str]:
+    """The location without the tags of unions: only steps that the body has too."""
+    place, *rest = location or ("body",)
+    if place in OUTSIDE_BODY:
+        return [str(part) for part in rest]
+    if place != "body":
+        rest = list(location)
+    path, here = [], body
+    for position, part in enumerate(rest):
+        is_key = isinstance(here, dict) and part in here
+        is_index = isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
+        if is_key or is_index:
+            here = here[part]
+        elif not (kind == "missing" and position == len(rest) - 1):
+            continue
+        path.append(str(part))
+    return path
+
+
+def _follows(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> bool:
+    """A list that is too short only since one of its items is wrong."""
+    place = tuple(error["loc"])
+    return error["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and tuple(other["loc"][: len(place)]) == place for other in errors
+    )
+
+
+def _hint(key: str) -> str:
+    if key in _known_keys():
+        return "this key belongs elsewhere in the file"
+    near = difflib.get_close_matches(key, _known_keys(), n=1)
+    return f"did you mean {near[0]!r}?" if near else "look at the job file's documentation, or drop the key"
+
+
+@cache
+def _known_keys() -> tuple[str, ...]:
+    keys: set[str] = set()
+    waiting = [Spec]
+    while waiting:
+        spec = waiting.pop()
+        keys |= {field.alias or name for name, field in spec.model_fields.items()}
+        waiting += spec.__subclasses__()
+    return tuple(sorted(keys))
