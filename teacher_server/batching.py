@@ -22,6 +22,8 @@ from teacher_server.window import Array, read_header, read_inputs
 log = logging.getLogger(__name__)
 
 MAX_QUEUED_ROWS = 65_536
+MAX_QUEUED_BYTES = 256 * 2**20
+"""Of inputs: they hold the node's object store for as long as they wait."""
 MAX_FAILURES = 3
 """Windows in a row that may fail for no fault of their own before the replica calls itself unhealthy."""
 
@@ -30,13 +32,22 @@ class Batcher:
     """The queue of one replica before its ensemble."""
 
     def __init__(
-        self, ensemble: Ensemble, *, teacher: str, digest: str, threads: int, max_queued_rows: int = MAX_QUEUED_ROWS
+        self,
+        ensemble: Ensemble,
+        *,
+        teacher: str,
+        digest: str,
+        threads: int,
+        max_queued_rows: int = MAX_QUEUED_ROWS,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
     ) -> None:
         self._ensemble = ensemble
         self._teacher = teacher
         self._digest = digest
         self._max_queued_rows = max_queued_rows
+        self._max_queued_bytes = max_queued_bytes
         self._queued_rows = 0
+        self._queued_bytes = 0
         self._num_failures = 0
         self._device_free = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "ensemble", initializer=torch.set_num_threads, initargs=(threads,))
@@ -47,7 +58,7 @@ class Batcher:
         """Answer one window: an `AskHeader` and its tensors, for an `AnswerHeader` and its tensors.
 
         Raises:
-            InvalidSpec: the window is not what this teacher takes; asking again can't help.
+            InvalidSpec: the window is not what this teacher takes, or its answer is too large; asking again can't help.
             TeacherBusy: the queue is full, or the window waited in it past its deadline.
             InvalidAnswer: a member's answer is not finite.
         """
@@ -56,7 +67,7 @@ class Batcher:
         inputs = read_inputs(ask, tensors, self._ensemble.input)
         members = self._ensemble.choose_members(ask.members)
         self._ensemble.check_taps(ask.taps, members)
-        async with self._turn(ask, arrived):
+        async with self._turn(ask, arrived, inputs.nbytes):
             started = time.monotonic()
             answered = await self._run(
                 lambda: self._ensemble.answer(inputs, members=members, precision=ask.precision, taps=ask.taps)
@@ -83,12 +94,14 @@ class Batcher:
         self._thread.shutdown()
 
     @asynccontextmanager
-    async def _turn(self, ask: AskHeader, arrived: float) -> AsyncIterator[None]:
-        if self._queued_rows and self._queued_rows + ask.num_rows > self._max_queued_rows:
+    async def _turn(self, ask: AskHeader, arrived: float, num_bytes: int) -> AsyncIterator[None]:
+        rows, size = self._queued_rows + ask.num_rows, self._queued_bytes + num_bytes
+        if self._queued_rows and (rows > self._max_queued_rows or size > self._max_queued_bytes):
             raise TeacherBusy(
-                f"{self._teacher} has {self._queued_rows} rows in its queue, and takes {self._max_queued_rows}: ask again later"
+                f"{self._teacher} has {self._queued_rows} rows of {self._queued_bytes} bytes in its queue, and takes "
+                f"{self._max_queued_rows} rows or {self._max_queued_bytes} bytes: ask again later"
             )
-        self._queued_rows += ask.num_rows
+        self._queued_rows, self._queued_bytes = rows, size
         try:
             async with self._device_free:
                 if time.monotonic() - arrived > ask.deadline_s:
@@ -98,6 +111,7 @@ class Batcher:
                 yield
         finally:
             self._queued_rows -= ask.num_rows
+            self._queued_bytes -= num_bytes
 
     async def _run(self, compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:
         try:

@@ -8,8 +8,11 @@ What comes of a try (`Call.poll`):
     out, busy, Serve or Ray away           one; counts as silence of the teacher
     an error of ours that trying again     raised
     can't help (`InvalidSpec`, ...)
-    any other error in the replica         asked again, `MAX_FAILURES` times in all
+    any other error in the replica, one    asked again, `MAX_FAILURES` times in all
+    that can't be pickled too
     =====================================  ===========================================================
+
+Silence counts from where somebody waits: an error that came while nobody looked is first of all asked again.
 """
 
 import contextlib
@@ -20,7 +23,7 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError, UnserializableException
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -32,8 +35,6 @@ SILENT_S = 3.0
 """Silence after which a person is told."""
 FRESH_LINE_S = 15.0
 """Silence after which the line is opened anew: Serve itself may have been shut down and started again."""
-GRACE_S = 5.0
-"""A replica answers or refuses within the deadline; what takes longer than that and this is lost."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 MAX_FAILURES = 3
 
@@ -121,8 +122,18 @@ class Line:
 class Call:
     """One request to one teacher; the same arguments, so the same request id, at every try."""
 
-    def __init__(self, line: Line, method: str, arguments: tuple[Any, ...], *, deadline_s: float) -> None:
-        """Send it, if Serve is there; never waits."""
+    def __init__(self, line: Line, method: str, arguments: tuple[Any, ...], *, patience_s: float) -> None:
+        """Send it, if Serve is there; never waits.
+
+        Args:
+            line: to whom.
+            method: of the replica.
+            arguments: for it.
+            patience_s: a replica that has taken the request and says nothing for so long has lost it.
+
+        Raises:
+            DependencyDown: this process is not connected to Ray.
+        """
         self.teacher = line.teacher
         self.reply: Any = None
         self.is_done = False
@@ -130,10 +141,10 @@ class Call:
         self._line = line
         self._method = method
         self._arguments = arguments
-        self._deadline_s = deadline_s
+        self._patience_s = patience_s
         self._handle: Any = None
         self._response: Any = None
-        self._sent_at = time.monotonic()
+        self._waited_since: float | None = None
         self._taken_at: float | None = None
         self._next_try_at = 0.0
         self._num_tries = 0
@@ -149,13 +160,16 @@ class Call:
         """
         if self.is_done:
             return
+        self._waited_since = self._waited_since or time.monotonic()
         if self._response is None:
             self._pause(timeout_s)
             return
         try:
-            self.reply = self._response.result(timeout_s=timeout_s)
+            self.reply = _fetch(self._response, timeout_s)
         except RayTaskError as error:
             self._failed_in_replica(error)
+        except UnserializableException as error:
+            self._failed(error)
         except GetTimeoutError:
             self._is_computed()
         except TimeoutError:
@@ -177,7 +191,7 @@ class Call:
 
     def _send(self) -> None:
         self._num_tries += 1
-        self._sent_at, self._taken_at = time.monotonic(), None
+        self._taken_at = None
         try:
             self._handle = self._line.handle()
             self._response = getattr(self._handle, self._method).remote(*self._arguments)
@@ -194,40 +208,66 @@ class Call:
 
     def _is_computed(self) -> None:
         self._taken_at = self._taken_at or time.monotonic()
-        if time.monotonic() - self._taken_at > self._deadline_s + GRACE_S:
+        if time.monotonic() - self._taken_at > self._patience_s:
             self.cancel()
-            self._try_again(f"a replica took the request and said nothing for {self._deadline_s + GRACE_S:.0f} s")
+            self._try_again(f"a replica took the request and said nothing for {self._patience_s:.0f} s")
 
     def _has_no_replica(self) -> None:
-        self.trouble = "no replica is running"
-        self._line.not_heard(self.trouble, since=self._sent_at)
+        self._not_heard("no replica is running")
         if not self._line.is_open(self._handle):
             self.cancel()
             self._try_again(self.trouble)
 
     def _failed_in_replica(self, error: RayTaskError) -> None:
         cause = error.cause
-        if isinstance(cause, TeacherUnavailable | RayError | RayServeException):
+        if type(cause) is RayError:  # what Ray puts for an error that can't be pickled
+            self._failed(cause)
+        elif isinstance(cause, TeacherUnavailable | RayError | RayServeException):
             self._try_again(_in_words(cause))
-            return
-        if isinstance(cause, StillhouseError):
+        elif isinstance(cause, StillhouseError):
             self._response = None
             raise cause from error
+        else:
+            self._failed(cause)
+
+    def _failed(self, cause: Exception) -> None:
         self._num_failures += 1
         if self._num_failures >= MAX_FAILURES:
             self._response = None
             raise TeacherUnavailable(
                 f"{self.teacher.reference} failed {self._num_failures} times at the same request: {_in_words(cause)}"
-            ) from error
+            ) from cause
         self._try_again(_in_words(cause))
 
     def _try_again(self, why: str) -> None:
         self._response = None
-        self.trouble = why
         longest_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._num_tries, 10))
         # half of it at random, so that those who failed together don't return together
         self._next_try_at = time.monotonic() + longest_s * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        self._line.not_heard(why, since=self._sent_at)
+        self._not_heard(why)
+
+    def _not_heard(self, why: str) -> None:
+        self.trouble = why
+        if self._waited_since is not None:
+            self._line.not_heard(why, since=self._waited_since)
+
+
+def _fetch(response: Any, timeout_s: float) -> Any:
+    """The reply.
+
+    Raises:
+        TimeoutError: no replica has taken the request.
+        GetTimeoutError: the reply isn't here yet.
+    """
+    began = time.monotonic()
+    ref = response._to_object_ref_sync(_timeout_s=timeout_s)
+    left_s = max(0.0, timeout_s - (time.monotonic() - began))
+    # not `result(timeout_s=...)`: a get that times out throws away what came from the other node so far, and a reply
+    # that takes longer than one poll would never be here; a wait lets it come on, also between polls
+    ready, _ = ray.wait([ref], timeout=left_s)
+    if not ready:
+        raise GetTimeoutError
+    return ray.get(ref)
 
 
 def _in_words(error: BaseException) -> str:

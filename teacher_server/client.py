@@ -28,7 +28,11 @@ from teacher_server.window import INPUTS, LOGITS, tap_key
 __all__ = ["Answer", "AskStopped", "PendingAnswer", "TapKey", "TeacherPool"]
 
 POLL_S = 0.1
-DESCRIBE_S = 10.0
+DESCRIBE_S = 15.0
+GRACE_S = 5.0
+SLOWNESS = 10.0
+"""A replica takes up a window within the deadline, or refuses it; it may then take so many times as long for it as its
+manifest says, for a busy machine's sake. What isn't here after that and `GRACE_S` is lost."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class TeacherPool:
             job: for the replicas' logs.
             precision: of logits and taps.
             taps: dotted module names; each is read in every member that has it.
-            deadline_s: how long a replica may take for a window before it is asked again.
+            deadline_s: how long a window may stand in a replica's queue before it is refused, and asked again.
             on_wait: called once with (``name@version``, why) when a teacher has been silent for 3 seconds.
             on_return: called with ``name@version`` when that teacher answers again.
             give_up_s: how long a teacher may be silent before `TeacherUnavailable` is raised.
@@ -97,7 +101,7 @@ class TeacherPool:
             InvalidAnswer: a teacher is another one than its name and digest say.
             AskStopped: ``should_stop`` said so.
         """
-        calls = [Call(line, "describe", (), deadline_s=DESCRIBE_S) for line in self._lines]
+        calls = [Call(line, "describe", (), patience_s=DESCRIBE_S) for line in self._lines]
         try:
             facts = _wait_for(calls, self._should_stop, until=time.monotonic() + timeout_s)
         finally:
@@ -124,7 +128,7 @@ class TeacherPool:
         ]
         tensors = {INPUTS: inputs.detach().contiguous().numpy()}
         calls = [
-            Call(line, "answer", (header.model_dump(mode="json"), tensors), deadline_s=header.deadline_s)
+            Call(line, "answer", (header.model_dump(mode="json"), tensors), patience_s=_patience(header, line.teacher))
             for line, header in zip(self._lines, asked, strict=True)
         ]
         self.rows_asked += len(inputs) * len(calls)
@@ -167,6 +171,8 @@ class PendingAnswer:
             finally:
                 self._on_waited(time.monotonic() - started)
                 self.cancel()
+            # they hold the inputs, and in the replies Ray's memory
+            self._calls = ()
         return self._answer
 
     def cancel(self) -> None:
@@ -202,6 +208,11 @@ def _wait_for(calls: Sequence[Call], should_stop: Callable[[], bool], *, until: 
             for other in calls:
                 other.poll(0)
     return [call.reply for call in calls]
+
+
+def _patience(ask: AskHeader, teacher: ResolvedTeacher) -> float:
+    """Seconds after which a replica that took the window must have lost it."""
+    return ask.deadline_s + SLOWNESS * ask.num_rows / teacher.manifest.rows_per_s + GRACE_S
 
 
 def _check(teachers: Sequence[ResolvedTeacher], taps: tuple[str, ...]) -> None:

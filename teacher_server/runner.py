@@ -3,7 +3,7 @@
 Shapes: N rows of a window, B rows of a device batch, M members asked, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, Self
@@ -12,16 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.contracts.errors import InvalidAnswer, InvalidSpec, InvalidWeights
+from distill.contracts.errors import InvalidAnswer, InvalidSpec, InvalidWeights, TooLarge
 from distill.contracts.models import InputSpec
 from distill.science.models import Classifier
-from distill.science.taps import Taps, tappable_modules
+from distill.science.taps import Taps
 from distill.science.weights import load_model
 from teacher_server.folder import ensemble_digest, member_folder, read_manifest
 from teacher_server.window import LOGITS, Array, tap_key
 
 ROW_MULTIPLE = 32
 """Device batches are padded to multiples of this: kernels differ between 1, 2 and more rows in a result's last bits."""
+
+MAX_ANSWER_BYTES = 256 * 2**20
+"""A tap can be a thousand times larger than its input: what one window asks for must not take the node's memory."""
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
@@ -34,6 +37,7 @@ class Ensemble:
         members: Sequence[Classifier],
         *,
         input: InputSpec,
+        taps: Sequence[Collection[str]],
         device: torch.device,
         max_batch_rows: int,
     ) -> None:
@@ -42,13 +46,14 @@ class Ensemble:
         Args:
             members: in manifest order.
             input: what a row looks like.
+            taps: of each member, those that may be asked: the manifest lists what gives one output a row.
             device: where all of them run.
             max_batch_rows: rows of one forward pass; rounded down to a multiple of 32, at least 32.
         """
         self.input = input
         self.num_members = len(members)
         self._members = [member.to(device).eval() for member in members]
-        self._tap_names = [frozenset(tappable_modules(member)) for member in members]
+        self._tap_names = [frozenset(names) for names in taps]
         self._device = device
         self._batch_rows = max(ROW_MULTIPLE, max_batch_rows // ROW_MULTIPLE * ROW_MULTIPLE)
 
@@ -68,7 +73,8 @@ class Ensemble:
                 got=came,
             )
         members = [model for model, _ in loaded]
-        return cls(members, input=manifest.input, device=device, max_batch_rows=max_batch_rows)
+        taps = [member.taps for member in manifest.members]
+        return cls(members, input=manifest.input, taps=taps, device=device, max_batch_rows=max_batch_rows)
 
     def choose_members(self, asked: tuple[int, ...] | None) -> tuple[int, ...]:
         """The positions of the members asked: all, if none are named.
@@ -111,14 +117,16 @@ class Ensemble:
 
         Raises:
             InvalidAnswer: a tensor holds NaN or infinity.
+            TooLarge: the whole would be more than `MAX_ANSWER_BYTES`.
         """
+        parts: list[dict[str, Array]] = []
         with torch.inference_mode():
-            parts = [
-                self._answer_batch(inputs[start : start + self._batch_rows], members, taps)
-                for start in range(0, len(inputs), self._batch_rows)
-            ]
-            whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-            return {key: _to_send(key, tensor, DTYPES[precision]) for key, tensor in whole.items()}
+            for start in range(0, len(inputs), self._batch_rows):
+                part = self._answer_batch(inputs[start : start + self._batch_rows], members, taps)
+                # off the device at once: it holds one batch, whatever the window
+                parts.append({key: _to_send(key, tensor, DTYPES[precision]) for key, tensor in part.items()})
+                _check_size(parts[0], len(inputs))
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _answer_batch(self, rows: Array, members: tuple[int, ...], taps: tuple[str, ...]) -> dict[str, Tensor]:
         batch_B = self._padded(rows)
@@ -137,6 +145,16 @@ class Ensemble:
         padded_B = np.zeros((num_padded, *rows.shape[1:]), rows.dtype)
         padded_B[: len(rows)] = rows
         return torch.from_numpy(padded_B).to(self._device)
+
+
+def _check_size(first: Mapping[str, Array], num_rows: int) -> None:
+    row_bytes = sum(tensor[0].nbytes for tensor in first.values())
+    if num_rows * row_bytes > MAX_ANSWER_BYTES:
+        raise TooLarge(
+            f"the answer to {num_rows} rows would take {num_rows * row_bytes} bytes, and a teacher gives {MAX_ANSWER_BYTES}: "
+            f"ask for at most {MAX_ANSWER_BYTES // row_bytes} rows at once, or for fewer taps",
+            field="num_rows",
+        )
 
 
 def _to_send(key: str, tensor: Tensor, dtype: torch.dtype) -> Array:

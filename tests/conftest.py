@@ -1,15 +1,26 @@
-"""What every test may use: a Redis of its own, and one real stack (Redis, Ray, control plane) for the whole run."""
+"""What every test may use: a Redis of its own, and one real stack (Redis, Ray, control plane) for the whole run.
 
+A test that needs Ray in its own process is a driver of the stack's (`connected_ray`): a process can't have two.
+"""
+
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from distill.contracts.settings import NodeSettings
+from distill.journal.client import open_redis
 from services.client.client import StillhouseClient
-from services.stack import redis_server
+from services.stack import ray_head, redis_server
 from services.stack.home import StackHome
 from services.stack.settings import StackSettings
 from services.stack.stack import Stack
+
+# Ray reads this one when it is imported, and test modules import it before any fixture is asked for
+os.environ["RAY_AUTH_MODE"] = "token"
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +31,22 @@ def own_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     child, state = redis_server.start_redis(home, environment={}, last=None)
     yield state.url
     child.stop(10.0)
+
+
+@pytest.fixture
+def redis(own_redis_url: str) -> Iterator[Redis]:
+    """A client of that Redis."""
+    client = open_redis(own_redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def settings(own_redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> NodeSettings:
+    """A node on that Redis, with storage, data and cache that no stack uses."""
+    root = tmp_path_factory.mktemp("storage")
+    (root / "data").mkdir()
+    return NodeSettings(redis_url=own_redis_url, storage=root, data_root=root / "data", cache=root / "cache")
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +68,48 @@ def client(stack: Stack) -> Iterator[StillhouseClient]:
 def data_root(stack: Stack) -> Path:
     """Where the stack reads a user's own files."""
     return stack.node.data_root
+
+
+@pytest.fixture(scope="session")
+def driver_environment(stack: Stack, settings: NodeSettings) -> dict[str, str]:
+    """What Ray gives the driver of a job: the cluster's address, and the job's own variables for its workers.
+
+    Whatever such a driver starts, a replica too, takes ``settings`` for its node's.
+    """
+    ray = stack.state.ray
+    assert ray is not None
+    job = {"runtime_env": {"env_vars": settings.to_environment()}}
+    return {
+        **os.environ,
+        **settings.to_environment(),
+        **ray_head.ray_environment(stack.home),
+        "RAY_ADDRESS": f"127.0.0.1:{ray.ports['port']}",
+        "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job),
+    }
+
+
+@pytest.fixture(scope="session")
+def connected_ray(driver_environment: dict[str, str]) -> Iterator[None]:
+    """This process as a driver of the stack's Ray, and Serve as the control plane starts it: without HTTP proxies.
+
+    What is deployed from here lives beside what the control plane deploys: a PUT to Serve's REST API removes only
+    applications that came by PUT.
+    """
+    import ray
+
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in driver_environment.items():
+            environment.setenv(name, value)
+        ray.init(log_to_driver=False)
+    _start_serve()
+    yield
+    ray.shutdown()
+
+
+def _start_serve() -> None:
+    from ray import serve
+
+    try:
+        serve.start(proxy_location="Disabled")
+    except ValueError:  # the control plane starts it at this very moment; then it is there
+        serve.start(proxy_location="Disabled")

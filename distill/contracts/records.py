@@ -51,7 +51,7 @@ class Wish(StrEnum):
 
 
 class Directive(Stored):
-    """Read by the driver and by rank 0 each second."""
+    """Read by the driver and by every rank each second."""
 
     version: int
     """Rises with every change."""

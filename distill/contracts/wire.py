@@ -25,7 +25,7 @@ class AskHeader(Spec):
     taps: tuple[str, ...] = ()
     """Dotted module names whose outputs are wanted too."""
     deadline_s: float = Field(default=60.0, gt=0)
-    """Seconds from arrival after which nobody waits for the answer."""
+    """Seconds from arrival in which its turn must come; after that it is refused."""
 
 
 class AnswerHeader(Stored):

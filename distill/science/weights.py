@@ -125,7 +125,8 @@ def _check_fit(wanted: Mapping[str, Tensor], came: Mapping[str, Tensor], file: P
             "doesn't fit the model: " + "; ".join(problems),
             expected=f"{len(wanted)} tensors with the names and shapes of the model",
             got=f"{len(came)} tensors",
-            hint="the classes, the channels of the data and the sizes of the model must be those of the weights",
+            hint="classes, channels and sizes must be those of the weights, and names those of the model in memory: "
+            "save_file(model.state_dict()) writes them, transformers' save_pretrained renames some",
         )
     if bad := [name for name, tensor in came.items() if tensor.is_floating_point() and not tensor.isfinite().all()]:
         raise _invalid(file, "; ".join(_listed("not finite", bad)), expected="finite weights", got="NaN or infinity")

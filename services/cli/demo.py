@@ -67,9 +67,12 @@ class _Demo:
         self._begun = time.monotonic()
         self._times: dict[str, float] = {}
         everyday = StackSettings.from_environment()
-        self._settings = everyday.model_copy(
-            update={"home": everyday.home / "demo", "cache": everyday.cache or everyday.home / "cache"}
-        )
+        own = {
+            "home": everyday.home / "demo",
+            "cache": everyday.cache or everyday.home / "cache",
+            "redis_url": None,  # never one that others use: the demo cancels what it finds unfinished
+        }
+        self._settings = everyday.model_copy(update=own)
 
     def run(self) -> int:
         from services.client import StillhouseClient

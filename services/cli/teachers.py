@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 def about() -> None:
     """Teachers of the pool: name one, publish versions of it, move aliases.
 
-    - `stillhouse teachers publish fashion --job member-0-k3f9a2 --job member-1-c8d1e0 --alias prod`
+    - `stillhouse teachers publish fashion --job member-0-k3f9a2 --job member-1-c8d3e4 --alias prod`
     - then, in a job file: `teachers: [{name: fashion@prod}]`
     """
 

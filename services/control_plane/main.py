@@ -28,6 +28,7 @@ Submit a study, follow its events, fetch the student and an honest report. Every
 """
 WAKE_BLOCK_MS = 2000
 RETRY_S = 1.0
+CANCEL_AGAIN_S = 0.2
 KINDS: dict[str, names.Kind] = {"job": "job", "study": "study", "teacher": "teacher"}
 
 
@@ -70,14 +71,20 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
     try:
         yield context
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
         with contextlib.suppress(RedisError, OSError):  # its lease expires by itself
             await reconciler.give_up_lease()
         await ray.close()
         await redis.aclose()
         await blocking.aclose()
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until it is heard: on Python 3.11 redis-py's `wait_for` swallows a cancellation that meets a reply."""
+    while waiting := [task for task in tasks if not task.done()]:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
 
 
 async def _apply_for_ever(store: Store, blocking: Redis, reconciler: Reconciler) -> None:

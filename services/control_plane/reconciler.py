@@ -4,6 +4,7 @@ Only the holder of a short lease in Redis acts, so two control planes at once ar
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
@@ -54,10 +55,9 @@ class Reconciler:
         while True:
             self._woken.clear()
             await _guarded("this round", self.round())
-            try:
-                await asyncio.wait_for(self._woken.wait(), ROUND_S)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ROUND_S):  # Python 3.11's wait_for can swallow a cancellation
+                    await self._woken.wait()
 
     async def round(self) -> None:
         """Look at everything that needs care once, if this control plane holds the lease."""

@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 Record = JobRecord | StudyRecord | TeacherRecord
 
-WAKE_LENGTH = 10_000
 SCHEMA_VERSION = "1"
 
 
@@ -115,7 +114,8 @@ class Store:
                 job.directive().model_dump_json(),
             ]
         if not await self._create(keys=keys, args=args):
-            raise Conflict(f"{jobs[0].id} exists already; submit again")
+            taken = ", ".join(job.id for job in jobs)
+            raise Conflict(f"one of {taken} exists already, and nothing was stored; submit again")
 
     async def create_teacher(self, teacher: TeacherRecord) -> None:
         """Make a teacher without versions.

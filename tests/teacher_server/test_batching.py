@@ -53,7 +53,7 @@ def batcher(ensemble) -> Iterator[Batcher]:
 
 
 def a_window(num_rows: int, pixel: int = 0, **header: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    rows = np.full((num_rows, 1, 8, 8), pixel, np.uint8)
+    rows = np.full((num_rows, 1, 8, 8), pixel, np.uint8)  # 64 bytes a row
     return {"request_id": f"r{pixel}", "num_rows": num_rows, **header}, {"inputs": rows}
 
 
@@ -90,11 +90,22 @@ async def test_a_bad_window_fails_alone(batcher, ensemble):
 
 async def test_a_window_over_the_bound_is_refused_and_room_comes_back(batcher, ensemble):
     first = await under_way(batcher, ensemble, a_window(8))
-    with pytest.raises(TeacherBusy, match="8 rows in its queue, and takes 10"):
+    with pytest.raises(TeacherBusy, match="8 rows of 512 bytes in its queue, and takes 10 rows"):
         await batcher.answer(*a_window(3))
     ensemble.go.set()
     await first
     await batcher.answer(*a_window(3))
+
+
+async def test_the_bytes_in_the_queue_are_bounded_whatever_their_rows(ensemble):
+    batcher = Batcher(ensemble, teacher="slow@1", digest="sha256:0", threads=1, max_queued_bytes=640)
+    first = await under_way(batcher, ensemble, a_window(8))
+    with pytest.raises(TeacherBusy, match="or 640 bytes"):
+        await batcher.answer(*a_window(3))
+    ensemble.go.set()
+    await first
+    await batcher.answer(*a_window(3))
+    batcher.close()
 
 
 async def test_a_window_larger_than_the_bound_is_taken_by_an_idle_replica(batcher, ensemble):

@@ -8,7 +8,6 @@ import threading
 from typing import Any
 
 import pytest
-import ray
 import torch
 from ray import serve
 from ray.exceptions import RayError
@@ -125,7 +124,7 @@ def test_a_teacher_that_left_and_came_back_answers_on_the_same_line(deploy, trio
     assert torch.equal(pending.result().logits_NMC, before.logits_NMC)
 
 
-def test_a_teacher_that_never_comes_is_given_up(ray_cluster, solo, rows):
+def test_a_teacher_that_never_comes_is_given_up(connected_ray, solo, rows):
     nobody = solo.model_copy(update={"name": "nobody"})
     with pytest.raises(TeacherUnavailable, match="nobody@1 has not answered for 0 s: no replica is running"):
         a_pool(nobody, give_up_s=0.3).ask(rows(4)).result()
@@ -133,7 +132,7 @@ def test_a_teacher_that_never_comes_is_given_up(ray_cluster, solo, rows):
         a_pool(nobody).wait_ready(timeout_s=0.3)
 
 
-def test_who_is_asked_to_stop_stops_waiting(ray_cluster, solo, rows):
+def test_who_is_asked_to_stop_stops_waiting(connected_ray, solo, rows):
     nobody = solo.model_copy(update={"name": "nobody"})
     asked = iter([False, False, True])
     with pytest.raises(AskStopped):
@@ -152,22 +151,21 @@ def test_a_tap_that_no_teacher_has_is_refused_before_anything_is_asked(trio):
 
 
 SERVE_BY_ANOTHER = """
-import sys
 import ray
 from ray import serve
-ray.init(address=sys.argv[1], log_to_driver=False)
+ray.init(log_to_driver=False)
 serve.shutdown()
 serve.start(proxy_location="Disabled")
 """
 
 
 @pytest.mark.long
-def test_serve_shut_down_and_started_again_by_another_process_is_found_again(deploy, trio, rows):
+def test_serve_shut_down_and_started_again_by_another_process_is_found_again(deploy, driver_environment, trio, rows):
     deploy(trio)
     pool = a_pool(trio)
     before = pool.ask(rows(4)).result()
-    address = ray.get_runtime_context().gcs_address
-    subprocess.run([sys.executable, "-c", SERVE_BY_ANOTHER, address], check=True, capture_output=True, timeout=60)
+    command = [sys.executable, "-c", SERVE_BY_ANOTHER]
+    subprocess.run(command, env=driver_environment, check=True, capture_output=True, timeout=60)
     answers: list[torch.Tensor] = []
     waiting = threading.Thread(target=lambda: answers.append(pool.ask(rows(4)).result().logits_NMC))
     waiting.start()

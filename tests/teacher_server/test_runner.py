@@ -1,15 +1,17 @@
 """The model runner, without Ray: the numbers of the answer, checked against each member's own forward pass."""
 
+import shutil
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from distill.contracts.errors import InvalidAnswer, InvalidSpec, InvalidWeights
+from distill.contracts.errors import InvalidAnswer, InvalidSpec, InvalidWeights, TooLarge
 from distill.science.models import build
 from distill.science.weights import load_model
-from teacher_server.folder import member_folder
+from teacher_server import runner
+from teacher_server.folder import member_folder, write_manifest
 from teacher_server.runner import Ensemble
 from tests.teacher_server.small_teachers import CNN, IMAGE, MLP, RESNET, folder_of
 
@@ -92,12 +94,32 @@ def test_a_tap_that_nobody_has_is_refused(ensemble):
         ensemble.check_taps(("nowhere",), (0, 1, 2))
 
 
+def test_a_module_that_the_manifest_does_not_list_is_no_tap(settings, trio, tmp_path):
+    members = [member.model_copy(update={"taps": {}}) for member in trio.manifest.members]
+    folder = shutil.copytree(folder_of(settings, "trio"), tmp_path / "trio")
+    write_manifest(folder, trio.manifest.model_copy(update={"members": tuple(members)}))
+    ensemble = Ensemble.load(folder, digest=trio.digest, device=CPU, max_batch_rows=64)
+    with pytest.raises(InvalidSpec, match="no member asked has a tap"):
+        ensemble.check_taps((next(iter(trio.manifest.members[0].taps)),), (0, 1, 2))
+
+
+def test_an_answer_larger_than_a_node_can_take_is_refused_before_it_is_computed(ensemble, rows, monkeypatch):
+    forward_passes = []
+    ensemble._members[0].register_forward_hook(lambda *_: forward_passes.append(1))
+    # a row of logits: 3 members x 4 classes x 4 bytes
+    monkeypatch.setattr(runner, "MAX_ANSWER_BYTES", 48 * 199)
+    with pytest.raises(TooLarge, match=r"would take 9600 bytes.* at most 199 rows"):
+        the_answer(ensemble, rows(200))
+    assert len(forward_passes) == 1
+    assert len(the_answer(ensemble, rows(199))["logits"]) == 199
+
+
 def test_an_answer_that_half_precision_cannot_hold_is_refused(rows):
     model = build(MLP, input=IMAGE, num_classes=4)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1e4)
-    ensemble = Ensemble([model], input=IMAGE, device=CPU, max_batch_rows=64)
+    ensemble = Ensemble([model], input=IMAGE, taps=[()], device=CPU, max_batch_rows=64)
     assert np.isfinite(the_answer(ensemble, rows(3))["logits"]).all()
     with pytest.raises(InvalidAnswer, match="need answers of precision fp32"):
         the_answer(ensemble, rows(3), precision="fp16")
@@ -115,5 +137,5 @@ def test_a_version_without_a_manifest_is_not_served(tmp_path):
 
 def test_published_sizes_of_three_architectures_answer_together(rows):
     members = [build(spec, input=IMAGE, num_classes=4) for spec in (MLP, CNN, RESNET)]
-    ensemble = Ensemble(members, input=IMAGE, device=CPU, max_batch_rows=10)
+    ensemble = Ensemble(members, input=IMAGE, taps=[()] * 3, device=CPU, max_batch_rows=10)
     assert the_answer(ensemble, rows(33))["logits"].shape == (33, 3, 4)

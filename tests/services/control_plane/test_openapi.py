@@ -1,0 +1,46 @@
+"""The API's own description is complete, and its examples are true."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.teachers import TeacherVersionSpec
+from services.control_plane import examples
+
+
+@pytest.mark.parametrize(
+    ("shown", "model"),
+    [(examples.JOBS, JobSpec), (examples.STUDIES, StudySpec), (examples.VERSIONS, TeacherVersionSpec)],
+)
+def test_every_example_is_valid(shown: dict[str, Any], model: Any):
+    assert shown
+    for example in shown.values():
+        model.model_validate(example["value"])
+
+
+async def test_every_route_says_what_it_does_and_how_it_fails(api: httpx.AsyncClient):
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            assert operation.get("description"), f"{method} {path}"
+            failures = {status for status in operation["responses"] if status >= "4"}
+            assert failures or path == "/healthz", f"{method} {path}"
+            for status in failures - {"503"}:
+                content = operation["responses"][status]["content"]
+                assert "application/problem+json" in content, f"{method} {path} {status}: {content}"
+
+
+async def test_every_post_of_a_file_shows_an_example(api: httpx.AsyncClient):
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    for path in ("/v1/jobs", "/v1/studies", "/v1/teachers/{name}/versions"):
+        assert paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"]
+
+
+async def test_what_is_not_there_is_a_problem_document_too(api: httpx.AsyncClient):
+    for method, path, status in (("GET", "/v1/nothing", 404), ("DELETE", "/v1/jobs", 405)):
+        answer = await api.request(method, path)
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == status

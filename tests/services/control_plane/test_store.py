@@ -1,0 +1,117 @@
+"""Records change in one step, whoever applies, and whatever lies in the inbox."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+
+from distill.contracts import names
+from distill.contracts.errors import Conflict, InvalidSpec, NotFound
+from distill.contracts.events import Event
+from distill.contracts.facts import AttemptClaimed, CancelAsked, EpochEnded, PhaseReached
+from distill.contracts.job import StudySpec
+from distill.contracts.records import Directive, JobState, Phase, StudyRecord, Wish
+from services.control_plane.store import Store
+from tests.services.control_plane.records import NOON, TAUGHT, a_queued_job, said
+
+
+async def events_of(redis: Redis, job: str) -> list[Event]:
+    found = await redis.xrange(names.events_key("job", job))
+    return [Event.model_validate_json(fields["event"]) for _, fields in found]
+
+
+async def test_records_that_belong_together_are_made_together_or_not_at_all(store: Store):
+    await store.create_jobs([a_queued_job("first-abc234")])
+    with pytest.raises(Conflict, match="first-abc234"):
+        await store.create_jobs([a_queued_job("second-abc234"), a_queued_job("first-abc234")])
+    with pytest.raises(NotFound):
+        await store.job("second-abc234")
+
+
+async def test_a_change_moves_record_event_and_directive_together(store: Store, redis: Redis):
+    await store.create_jobs([a_queued_job("one-abc234")])
+    await store.append("job", "one-abc234", AttemptClaimed(attempt=1, at=NOON))
+    await store.append("job", "one-abc234", CancelAsked(at=NOON))
+    job = await store.job("one-abc234")
+    assert [event.fact.kind for event in await events_of(redis, job.id)] == [
+        "job_created", "attempt_claimed", "cancel_asked",
+    ]  # fmt: skip
+    directive = Directive.model_validate_json(await redis.get(names.directive_key(job.id)))
+    assert (directive.attempt, directive.wish, directive.version) == (1, Wish.CANCEL, job.revision)
+    assert await redis.xlen(names.inbox_key("job", job.id)) == 0
+
+
+async def test_a_stale_fact_leaves_the_inbox_and_no_event(store: Store, redis: Redis):
+    await store.create_jobs([a_queued_job("one-abc234")])
+    await store.append("job", "one-abc234", AttemptClaimed(attempt=7, at=NOON))
+    assert (await store.job("one-abc234")).revision == 0
+    assert len(await events_of(redis, "one-abc234")) == 1
+    assert await redis.xlen(names.inbox_key("job", "one-abc234")) == 0
+
+
+async def test_many_appliers_apply_each_fact_once(store: Store, redis: Redis):
+    await store.create_jobs([a_queued_job("one-abc234")])
+    inbox = names.inbox_key("job", "one-abc234")
+    facts = [AttemptClaimed(attempt=1, at=NOON), said(PhaseReached(attempt=1, phase=Phase.WORKERS_READY, at=NOON), 1)]
+    facts += [said(EpochEnded(attempt=1, epoch=n, metrics={"step": n}, at=NOON), n + 1) for n in range(1, 40)]
+    for fact in facts:
+        await redis.xadd(inbox, {"fact": fact.model_dump_json()})
+    changed = await asyncio.gather(*(Store(redis).apply_pending("job", "one-abc234") for _ in range(5)))
+    job = await store.job("one-abc234")
+    assert sum(changed) == len(facts) == job.revision
+    assert [epoch["epoch"] for epoch in job.epochs] == list(range(1, 40))
+    assert [event.revision for event in await events_of(redis, job.id)] == list(range(len(facts) + 1))
+
+
+async def test_what_is_no_fact_is_passed_over(store: Store, redis: Redis):
+    await store.create_jobs([a_queued_job("one-abc234")])
+    inbox = names.inbox_key("job", "one-abc234")
+    await redis.xadd(inbox, {"fact": "{torn"})
+    await redis.xadd(inbox, {"something": "else"})
+    await redis.xadd(inbox, {"fact": AttemptClaimed(attempt=1, at=NOON).model_dump_json()})
+    await store.apply_pending("job", "one-abc234")
+    assert (await store.job("one-abc234")).state is JobState.STARTING
+
+
+async def test_pages_stay_as_they_are_while_new_jobs_come(store: Store):
+    for number in range(5):
+        job = a_queued_job(f"job-{number}-abc234")
+        await store.create_jobs([job.model_copy(update={"created_at": NOON.replace(second=number)})])
+    first, cursor = await store.page("job", limit=2, cursor=None)
+    newest = a_queued_job("newest-abc234").model_copy(update={"created_at": NOON.replace(second=30)})
+    await store.create_jobs([newest])
+    second, cursor = await store.page("job", limit=2, cursor=cursor)
+    last, end = await store.page("job", limit=2, cursor=cursor)
+    assert [*first, *second, *last] == [f"job-{number}-abc234" for number in (4, 3, 2, 1, 0)]
+    assert end is None
+
+
+async def test_a_cursor_of_someone_elses_is_refused(store: Store):
+    with pytest.raises(InvalidSpec, match="cursor"):
+        await store.page("job", limit=2, cursor="\xff\xfe")
+
+
+async def test_records_of_another_schema_are_left_alone(store: Store, redis: Redis):
+    await store.check_schema()
+    await redis.set(names.SCHEMA_KEY, "99")
+    with pytest.raises(Conflict, match="'99'"):
+        await store.check_schema()
+
+
+async def test_every_key_is_one_that_names_knows(store: Store, redis: Redis):
+    study = StudyRecord(
+        id="s-abc234", spec=StudySpec.model_validate({"name": "s", "job": TAUGHT}), jobs={"student": "one-abc234"},
+        created_at=NOON, updated_at=NOON,
+    )  # fmt: skip
+    job = a_queued_job("one-abc234").model_copy(update={"study": study.id})
+    await store.check_schema()
+    await store.create_jobs([job], study)
+    await store.append("job", job.id, AttemptClaimed(attempt=1, at=NOON))
+    lasting = {
+        names.SCHEMA_KEY, names.index_key("job"), names.index_key("study"), names.active_key("job"),
+        names.active_key("study"), names.record_key("job", job.id), names.record_key("study", study.id),
+        names.events_key("job", job.id), names.events_key("study", study.id), names.directive_key(job.id),
+        names.inbox_key("job", job.id),
+    }  # fmt: skip
+    expiring = {key for key in await redis.keys("*") if await redis.ttl(key) > 0}
+    assert {key for key in await redis.keys("*") if key not in expiring} == lasting
