@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from redis import Redis
 
-from distill.contracts.errors import AttemptSuperseded, InvalidSpec
+from distill.contracts.errors import AttemptSuperseded, InvalidSpec, InvalidWeights
 from distill.contracts.job import StudentSpec
 from distill.contracts.measures import AttemptResult
 from distill.contracts.models import JobWeights, ModelSpec, TransformersModel, WeightsRef, ZooModel
@@ -28,7 +28,11 @@ def build_student(spec: StudentSpec, dataset: Dataset, *, seed: int, start: Path
     torch.manual_seed(mixed_seed(seed))
     model = build(spec, input=dataset.input, num_classes=len(dataset.facts.classes))
     if start is not None:
-        load_weights(model, start)
+        try:
+            load_weights(model, start)
+        except InvalidWeights as error:
+            field = "student.init_from"
+            raise InvalidWeights(f"{field}: {error}", **(error.details | {"field": field})) from error
     return model
 
 

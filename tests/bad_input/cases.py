@@ -83,10 +83,11 @@ AT_SUBMIT = (
 
 AT_CHECK = (
     Mistake("a batch larger than the data", "invalid_spec", "training.batch_size", {"training": {"batch_size": 5000}}),
-    Mistake("rows that the data doesn't have", "invalid_data", "dataset.rows", {"dataset": {"rows": {"start": 5000}}}),
-    Mistake("more labels than rows", "invalid_data", "dataset.labels", {"dataset": {"labels": {"kind": "count", "count": 9999}}}),
+    Mistake("rows that the data doesn't have", "invalid_data", "dataset.rows.start", {"dataset": {"rows": {"start": 5000}}}),
+    Mistake("more labels than rows", "invalid_data", "dataset.labels.count", {"dataset": {"labels": {"kind": "count", "count": 9999}}}),
     Mistake("a truncated data file", "invalid_data", "dataset.train", arrays("torn.npz")),
-    Mistake("an array that the file doesn't hold", "invalid_data", "dataset.input_array", arrays("fine.npz", input_array="pixels")),
+    Mistake("an array that the file doesn't hold", "invalid_data", "dataset.train",
+            arrays("fine.npz", input_array="pixels")),
     Mistake("truncated weights", "invalid_weights", "student.init_from", start_from("torn.safetensors")),
     Mistake("a pickle for weights", "invalid_weights", "student.init_from", start_from("model.pt")),
     Mistake("weights of another model", "invalid_weights", "student.init_from", start_from("other.safetensors")),
