@@ -6,9 +6,9 @@
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# The first that really runs and is new enough: a name on the PATH may be a shim with nothing behind it.
+# The first that really runs and is new enough, the tested one before newer ones: a name may be a shim with nothing behind it.
 ifndef PYTHON
-PYTHON := $(shell for name in python3.13 python3.12 python3.11 python3; do \
+PYTHON := $(shell for name in python3.11 python3.12 python3.13 python3; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$name"; break; }; done)
 endif
 
