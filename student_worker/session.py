@@ -106,8 +106,9 @@ class Session:
         )
         self._loss_sum.zero_()
         self._reporter.stands_at(step=self.steps_done, epoch=self.state.epoch)
-        self._save()
+        # told before it is saved: an attempt that dies in between leaves the epoch to the next one, and no gap in the record
         self._reporter.epoch_ended(point)
+        self._save()
         self._reporter.says("training")
         self._clock = time.perf_counter()
         return True

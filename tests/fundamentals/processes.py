@@ -1,0 +1,47 @@
+"""Which process does what on the stack's Ray, in Ray's own words: a test kills exactly the one that it means."""
+
+import os
+import signal
+from typing import Any
+
+import httpx
+import psutil
+
+from distill.contracts import names
+from distill.contracts.records import JobRecord
+from distill.contracts.teachers import ResolvedTeacher
+from services.stack.processes import MARK
+from services.stack.stack import Stack
+
+
+def worker_of(stack: Stack, job: JobRecord) -> int:
+    """The process of the only Train worker of the job's newest attempt."""
+    ray_job = _ask_ray(stack, f"/api/jobs/{names.submission_id(job.id, job.attempt)}")["job_id"]
+    actors = _ask_ray(stack, "/api/v0/actors?limit=1000")["data"]["result"]["result"]
+    (worker,) = [
+        actor["pid"]
+        for actor in actors
+        if (actor["job_id"], actor["class_name"], actor["state"]) == (ray_job, "RayTrainWorker", "ALIVE")
+    ]
+    return int(worker)
+
+
+def replicas_of(stack: Stack, teacher: ResolvedTeacher) -> list[int]:
+    """The processes that answer for this teacher."""
+    applications = _ask_ray(stack, "/api/serve/applications/")["applications"]
+    deployment = applications[names.application(teacher.name, teacher.version)]["deployments"][names.DEPLOYMENT]
+    return [replica["pid"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"]
+
+
+def kill(stack: Stack, pid: int) -> None:
+    """SIGKILL to a process of this stack, which it can't hear; never to another one."""
+    assert psutil.Process(pid).environ()[MARK] == stack.state.mark
+    os.kill(pid, signal.SIGKILL)
+
+
+def _ask_ray(stack: Stack, path: str) -> Any:
+    ray = stack.state.ray
+    assert ray is not None
+    token = stack.home.token.read_text().strip()
+    answer = httpx.get(ray.dashboard + path, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    return answer.raise_for_status().json()
