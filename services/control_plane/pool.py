@@ -1,5 +1,6 @@
 """The teacher pool, made to follow the records: versions are checked, and the applications that jobs need are served."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -15,6 +16,8 @@ from services.control_plane.attempts import STOP_ENVIRONMENT
 from services.control_plane.deployment import drop_idle, needed_applications, serve_config
 from services.control_plane.ray_rest import RayJobState, RayRest
 from services.control_plane.store import Store
+
+log = logging.getLogger(__name__)
 
 SERVE_CHECK_S = 10.0
 """How often what Serve has is compared with what it should have."""
@@ -55,6 +58,7 @@ class Pool:
         if config == self._put and not await self._has_drifted(config):
             return
         if await self._still_acts():
+            log.info("Serve is asked for %s", ", ".join(_names(config)) or "no teacher")
             await self._ray.put_applications(config)
             self._put = config
 
@@ -62,7 +66,7 @@ class Pool:
         if time.monotonic() - self._compared_at < SERVE_CHECK_S:
             return False
         self._compared_at = time.monotonic()
-        return await self._ray.applications() != {application["name"] for application in config["applications"]}
+        return await self._ray.applications() != set(_names(config))
 
     async def _tend_check(self, teacher: TeacherRecord, version: TeacherVersion) -> None:
         submission = names.check_submission_id(teacher.name, version.version)
@@ -80,3 +84,7 @@ class Pool:
         )
         fact = VersionRejected(version=version.version, problem=problem, at=now())
         await self._store.append("teacher", teacher.name, fact)
+
+
+def _names(config: dict[str, Any]) -> list[str]:
+    return [str(application["name"]) for application in config["applications"]]

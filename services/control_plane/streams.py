@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 from fastapi import Header
 from fastapi.sse import ServerSentEvent
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from distill.contracts import names
 from distill.contracts.errors import InvalidSpec
@@ -18,6 +20,8 @@ from distill.contracts.records import JobRecord, JobState, Progress
 from services.control_plane.store import Store, read_streams
 from services.control_plane.views import study_state
 
+log = logging.getLogger(__name__)
+
 BLOCK_MS = 1000
 LOG_POLL_S = 0.5
 LOG_CHUNK = 1 << 16
@@ -26,7 +30,20 @@ LOG_CHUNK = 1 << 16
 async def follow(
     store: Store, redis: Redis, kind: Kind, identity: str, *, after: str
 ) -> AsyncIterator[ServerSentEvent]:
-    """Events after the stream id ``after``, live figures between them, then ``end`` when nothing more can come."""
+    """Events after the stream id ``after``, live figures between them, then ``end`` when nothing more can come.
+
+    Without ``end`` Redis has gone away: whoever follows comes back with the last id that it saw, as browsers do.
+    """
+    try:
+        async for event in _followed(store, redis, kind, identity, after=after):
+            yield event
+    except (RedisError, OSError) as error:
+        log.warning("a follower of %s is let go: Redis doesn't answer (%s)", identity, error)
+
+
+async def _followed(
+    store: Store, redis: Redis, kind: Kind, identity: str, *, after: str
+) -> AsyncIterator[ServerSentEvent]:
     jobs = await _jobs_of(store, kind, identity)
     roles = {job.id: job.role for job in jobs.values()}
     events_key = names.events_key(kind, identity)
