@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup  ## The main job from nothing to its report, in about six minutes on two cores
+demo: setup  ## The main job from nothing to its report, in about four minutes on two cores
 	$(BIN)/stillhouse demo
 
 test: setup  ## All tests but the long ones; prints the ten slowest

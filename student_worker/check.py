@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from redis import Redis
 
 from distill.contracts.datasets import DatasetFacts
-from distill.contracts.errors import InvalidSpec
-from distill.contracts.models import ImageInput, InputSpec, VectorInput
+from distill.contracts.errors import InvalidData, InvalidSpec
+from distill.contracts.models import ImageInput, InputSpec, TransformersModel, VectorInput
 from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
 from distill.contracts.teachers import ResolvedTeacher
 from distill.science.datasets import check_batch, check_labels, load
+from distill.science.export import check_exportable
+from distill.science.models import Classifier
 from distill.science.objective import Objective
 from student_worker.student import build_student, starting_weights
 from student_worker.training import layout_of
@@ -29,7 +31,7 @@ def check(record: JobRecord, settings: NodeSettings, redis: Redis) -> Checked:
     """Load the data, build the student, and compare both with the job file and the teachers.
 
     Raises:
-        InvalidData: the data can't be read, or isn't what the job file says.
+        InvalidData: the data can't be read, isn't what the job file says, or has changed since the job's checkpoint.
         InvalidSpec: something doesn't fit, and the field is named.
         InvalidWeights: the weights to start from are torn, or don't fit.
     """
@@ -37,14 +39,52 @@ def check(record: JobRecord, settings: NodeSettings, redis: Redis) -> Checked:
     dataset = load(spec.dataset, settings)
     check_batch(dataset.facts, spec.training)
     check_labels(dataset.facts, has_teachers=bool(record.teachers))
+    check_unchanged(record, dataset.facts)
     for place, teacher in enumerate(record.teachers):
         check_classes(teacher, dataset.facts.classes, field=f"teachers.{place}")
         check_input(teacher, dataset.input, field=f"teachers.{place}")
     Objective(spec.objective, ensemble=spec.ensemble, layout=layout_of(record.teachers))
     start = starting_weights(spec.student.init_from, settings, redis)
-    build_student(spec.student, dataset, seed=spec.training.seed, start=start)
+    student = build_student(spec.student, dataset, seed=spec.training.seed, start=start)
+    if isinstance(spec.student, TransformersModel):  # those of our zoo are known to be
+        check_export(student, spec.student, dataset.input)
     steps = dataset.facts.num_train // spec.training.batch_size
     return Checked(facts=dataset.facts, num_steps=steps * spec.training.epochs)
+
+
+def check_unchanged(record: JobRecord, facts: DatasetFacts) -> None:
+    """Refuse to go on from a checkpoint with data that it was not trained on.
+
+    Raises:
+        InvalidData: the data's digest is another one than an earlier attempt found.
+    """
+    before = record.dataset
+    if record.checkpoint is None or before is None or before.digest == facts.digest:
+        return
+    raise InvalidData(
+        "dataset: this is not the data that the job's checkpoint was trained on",
+        field="dataset",
+        expected=before.digest,
+        got=facts.digest,
+        hint="put the former data back, or submit the job again to train from the start",
+    )
+
+
+def check_export(student: Classifier, spec: TransformersModel, data: InputSpec) -> None:
+    """Refuse a student that would be trained and could then not be handed over as a program.
+
+    Raises:
+        InvalidSpec: with what torch.export said.
+    """
+    try:
+        check_exportable(student, data)
+    except RuntimeError as error:
+        raise InvalidSpec(
+            f"student.model_type: a {spec.model_type} can't be exported as a program: {error}",
+            field="student.model_type",
+            expected="a model that torch.export takes",
+            got=spec.model_type,
+        ) from error
 
 
 def check_classes(teacher: ResolvedTeacher, classes: tuple[str, ...], *, field: str) -> None:

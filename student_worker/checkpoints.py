@@ -38,7 +38,7 @@ class TrainingState(Stored):
     step: int = 0
     """Steps that are complete in the next one."""
     loss_sum: float = 0.0
-    """Of these steps."""
+    """Of these steps, mean over ranks."""
     seconds: float = 0.0
     """Wall time of these steps."""
     curve: tuple[CurvePoint, ...] = ()

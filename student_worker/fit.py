@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from distill.contracts import names
 from distill.contracts.job import ComputeSpec
@@ -36,6 +36,7 @@ def start_workers(plan: Plan, storage: Path) -> "Future[Ending]":
     trainer = _Trainer(
         train_loop,
         train_loop_config={"plan": plan.model_dump_json()},
+        torch_config=connection(plan.record.spec.compute),
         scaling_config=scaling(plan.record.spec.compute),
         run_config=RunConfig(
             name=names.submission_id(plan.job, plan.attempt),
@@ -54,6 +55,11 @@ def scaling(compute: ComputeSpec) -> ScalingConfig:
     return ScalingConfig(
         num_workers=compute.workers, use_gpu=bool(compute.gpus_per_worker), resources_per_worker=resources
     )
+
+
+def connection(compute: ComputeSpec) -> TorchConfig:
+    """How the workers exchange gradients: as Ray chooses, but NCCL refuses two ranks on one GPU, and gloo doesn't."""
+    return TorchConfig(backend="gloo" if 0 < compute.gpus_per_worker < 1 else None)
 
 
 class _Trainer(TorchTrainer):  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """One rank of an attempt, from its first breath to its last word: it only composes."""
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -113,14 +114,21 @@ class _Rank:
         self._reporter.says("waiting for the first answer" if is_taught else "training")
         for first in lessons:
             if is_taught:
-                self._reporter.phase(Phase.TEACHER_READY)
-                self._stopwatch.lap("first answer")
+                self._answered()
             yield first
             self._stopwatch.lap("first step")
             self._reporter.phase(Phase.TRAINING)
             self._reporter.says("training")
             break
         yield from lessons
+
+    def _answered(self) -> None:
+        """The first answer came: it ends a wait that an earlier attempt began, too."""
+        self._reporter.phase(Phase.TEACHER_READY)
+        self._stopwatch.lap("first answer")
+        if self._plan.record.teacher_awaited_since is not None:
+            for teacher in self._plan.record.teachers:
+                self._reporter.teacher_returned(teacher.reference)
 
     def _conclude(self, session: Session, dataset: Dataset, pool: Pool | None, asked: tuple[int, float]) -> Ending:
         """Measure, export, write down; only rank 0 comes here, and the others have gone."""
@@ -131,7 +139,8 @@ class _Rank:
             evaluation = self._measure(session, dataset, pool)
         except TeacherUnavailable:
             return self._ended(max(Stop.WAITED, self._wanted()))
-        if (stop := self._wanted()) is not Stop.NO:
+        is_lost = not math.isfinite(evaluation.student.nll)
+        if (stop := max(self._wanted(), Stop.DIVERGED if is_lost else Stop.NO)) is not Stop.NO:
             return self._ended(stop)
         rows = asked[0] + (pool.rows_asked - rows_before if pool else 0)
         return self._export(session, dataset, evaluation, rows=rows, wait_s=asked[1])

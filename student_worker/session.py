@@ -96,11 +96,14 @@ class Session:
             self._reporter.figures(None if self._is_diverging else mean)
 
     def _end_epoch(self) -> bool:
-        """Measure, save, report; False if the loss is no number any more."""
+        """Measure, report, save; False if the loss is no number any more."""
         train_loss = self._ranks.total(float(self._loss_sum))[0] / self._num_steps / self._ranks.world_size
         if not math.isfinite(train_loss):
             return False
         point = self._point(train_loss)
+        # the last step may have left weights that no loss has seen yet; rank 0 alone has measured them
+        if not math.isfinite(self._ranks.total(point.validation_loss or 0.0)[0]):
+            return False
         self.state = self.state.model_copy(
             update={"epoch": point.epoch, "step": 0, "seconds": 0.0, "curve": (*self.state.curve, point)}
         )
@@ -151,14 +154,15 @@ class Session:
             return
         self._saved_at = self.steps_done
         rows, wait_s = self.asked()
+        loss_sum = self._ranks.total(float(self._loss_sum))[0] / self._ranks.world_size
         if self._ranks.is_first:
             self._reporter.says("saving a checkpoint")
-            self._write(rows, wait_s)
+            self._write(loss_sum, rows, wait_s)
 
-    def _write(self, rows: int, wait_s: float) -> None:
+    def _write(self, loss_sum: float, rows: int, wait_s: float) -> None:
         state = self.state.model_copy(
             update={
-                "loss_sum": float(self._loss_sum),
+                "loss_sum": loss_sum,
                 "seconds": self._seconds() if self.state.step else 0.0,
                 "teacher_rows": rows,
                 "teacher_wait_s": wait_s,

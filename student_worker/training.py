@@ -106,7 +106,9 @@ def layout_of(teachers: Sequence[ResolvedTeacher]) -> MemberLayout:
 
 
 def _in_parallel(model: Classifier, device: torch.device) -> DistributedDataParallel:
-    return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+    # every step uses the same parameters, which is all that a static graph says: some models leave one of theirs unused
+    device_ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=device_ids, static_graph=True)
 
 
 def _on(device: torch.device, targets: Targets) -> Targets:

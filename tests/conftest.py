@@ -5,6 +5,7 @@ A test that needs Ray in its own process is a driver of the stack's (`connected_
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from services.stack.stack import Stack
 
 # Ray reads this one when it is imported, and test modules import it before any fixture is asked for
 os.environ["RAY_AUTH_MODE"] = "token"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what it starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

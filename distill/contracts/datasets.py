@@ -10,6 +10,9 @@ Path = Annotated[str, Field(min_length=1, max_length=1024)]
 """Below the data root; ``..`` and links that leave it are refused."""
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class FashionMnist(Spec):
     """60,000 + 10,000 grey images of clothes, 28 x 28, 10 classes (Xiao, Rasul, Vollgraf, 2017)."""
 
@@ -91,7 +94,7 @@ class CountLabels(Spec):
 
     kind: Literal["count"]
     count: int = Field(ge=1)
-    seed: int = 0
+    seed: Seed = 0
 
 
 Labels = Annotated[AllLabels | NoLabels | CountLabels, Field(discriminator="kind")]
@@ -101,7 +104,7 @@ class Holdout(Spec):
     """A seeded share of the rows, taken before labels are drawn; nobody trains on it."""
 
     fraction: float = Field(default=0.1, gt=0, lt=1)
-    seed: int = 0
+    seed: Seed = 0
 
 
 class NoAugmentation(Spec):
@@ -117,7 +120,7 @@ class CropFlip(Spec):
     views: int = Field(default=1, ge=1, le=1024)
     """Epoch e uses view e mod ``views``."""
     flip: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
 
 Augmentation = Annotated[NoAugmentation | CropFlip, Field(discriminator="policy")]

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 WAKE_LENGTH = 10_000
 PROGRESS_LENGTH = 500
 RETRY_S = 0.5
+FIGURES_KEPT = 8
+"""Live figures that wait for a slow Redis; older ones are dropped."""
 
 
 def append_fact(redis: Redis, kind: Kind, identity: str, fact: Fact) -> None:
@@ -37,8 +39,8 @@ def append_fact(redis: Redis, kind: Kind, identity: str, fact: Fact) -> None:
 class Journal:
     """Appends the facts of one writer of one attempt of one job.
 
-    ``append`` never waits for Redis: a thread sends in order and repeats what was not confirmed; numbers make the
-    repetition harmless. Use it as a context manager: leaving it flushes.
+    ``append`` and ``progress`` never wait for Redis: a thread sends facts in order and repeats what was not confirmed;
+    numbers make the repetition harmless. Use it as a context manager: leaving it flushes.
     """
 
     def __init__(self, redis: Redis, job: str, *, attempt: int, writer: str, max_offline_s: float = 600) -> None:
@@ -49,6 +51,7 @@ class Journal:
         self._max_offline_s = max_offline_s
         self._number = 0
         self._waiting: deque[WorkerFact] = deque()
+        self._figures: deque[Progress] = deque(maxlen=FIGURES_KEPT)
         self._changed = threading.Condition()
         self._closed = False
         self._offline_since: float | None = None
@@ -75,21 +78,15 @@ class Journal:
             self._changed.notify_all()
 
     def progress(self, progress: Progress) -> None:
-        """Publish live figures; dropped without a word of complaint to the caller if Redis is silent."""
-        try:
-            self._redis.xadd(
-                names.progress_key(self._job),
-                {"progress": progress.model_dump_json()},
-                maxlen=PROGRESS_LENGTH,
-                approximate=True,
-            )
-        except RedisError as error:
-            log.debug("progress of %s dropped: %s", self._job, error)
+        """Publish live figures as soon as no fact waits; dropped without a word of complaint if Redis is silent."""
+        with self._changed:
+            self._figures.append(progress)
+            self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until Redis has everything; False if it hasn't after ``timeout_s``."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting, timeout_s)
+            return self._changed.wait_for(lambda: not (self._waiting or self._figures), timeout_s)
 
     def close(self, timeout_s: float = 30) -> None:
         """Flush and end the thread."""
@@ -103,11 +100,13 @@ class Journal:
     def _send_all(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._changed.wait_for(lambda: self._waiting or self._figures or self._closed)
                 if self._closed:
                     return
-                fact = self._waiting[0]
-            if self._send(fact):
+                fact = self._waiting[0] if self._waiting else None
+            if fact is None:
+                self._show()
+            elif self._send(fact):
                 with self._changed:
                     self._waiting.popleft()
                     self._changed.notify_all()
@@ -124,6 +123,21 @@ class Journal:
             return False
         self._offline_since = None
         return True
+
+    def _show(self) -> None:
+        """Send the oldest figures, once."""
+        try:
+            self._redis.xadd(
+                names.progress_key(self._job),
+                {"progress": self._figures[0].model_dump_json()},
+                maxlen=PROGRESS_LENGTH,
+                approximate=True,
+            )
+        except RedisError as error:
+            log.debug("progress of %s dropped: %s", self._job, error)
+        with self._changed:
+            self._figures.popleft()
+            self._changed.notify_all()
 
     def _raise_if_offline_too_long(self) -> None:
         if self._offline_since is None:

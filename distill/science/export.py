@@ -30,12 +30,36 @@ def export_program(model: Classifier, input: InputSpec, file: Path) -> None:
     was_training = model.training
     model.eval()
     try:
-        rows = torch.export.Dim("rows", min=1)
-        with torch.no_grad():
-            program = torch.export.export(model, (example_input(input, 3),), dynamic_shapes=({0: rows},))
+        program = _program(model, input)
         write_whole(file, lambda part: _save_checked(program, part, model, input))
     finally:
         model.train(was_training)
+
+
+def check_exportable(model: Classifier, input: InputSpec) -> None:
+    """Try the export and write nothing: its way through the model doesn't depend on the weights.
+
+    Args:
+        model: on the CPU; tried in evaluation mode, which is then put back.
+        input: what a row looks like.
+
+    Raises:
+        RuntimeError: with what torch.export said.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        _program(model, input)
+    except Exception as error:  # torch.export raises whatever its parts raise
+        raise RuntimeError(" ".join(str(error).split())[:300] or type(error).__name__) from error
+    finally:
+        model.train(was_training)
+
+
+def _program(model: Classifier, taken: InputSpec) -> torch.export.ExportedProgram:
+    rows = torch.export.Dim("rows", min=1)
+    with torch.no_grad():
+        return torch.export.export(model, (example_input(taken, 3),), dynamic_shapes=({0: rows},))
 
 
 def _save_checked(program: torch.export.ExportedProgram, part: Path, model: Classifier, taken: InputSpec) -> None:

@@ -41,7 +41,7 @@ def demo(
     ] = "auto",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the control plane; 0 takes any free one.")] = 0,
 ) -> None:
-    """See it all at once, in about six minutes on two cores: starts everything, and stops everything at the end.
+    """See it all at once, in about four minutes on two cores: starts everything, and stops everything at the end.
 
     One team trains three networks on 30,000 labelled images, and publishes them as one teacher. Another team has other
     images, and labels for 1,000 of them: its student learns from the teacher's answers. The report says what that was worth.

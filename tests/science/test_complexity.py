@@ -2,7 +2,7 @@
 
 import torch
 
-from distill.contracts.models import TokensInput, VectorInput, ZooArgs, ZooModel
+from distill.contracts.models import TokensInput, TransformersModel, VectorInput, ZooArgs, ZooModel
 from distill.science.complexity import measure_size
 from distill.science.inputs import example_input
 from distill.science.models import build
@@ -18,6 +18,21 @@ def test_operations_of_a_small_cnn_by_hand(digit_input):
     assert size.parameters == 25 * 4 + 9 * 4 * 8 + 9 * 8 * 16 + 2 * (4 + 8 + 16) + 10 * 17
     assert size.bytes == 123
     assert (size.latency_threads, size.latency_device) == (1, "cpu")
+
+
+def test_attention_is_counted_whichever_kernel_computes_it():
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    tokens = TokensInput(length=16, vocabulary=100)
+
+    def flops(attention: str) -> int:
+        config = {**sizes, "attn_implementation": attention}
+        spec = TransformersModel(source="transformers", model_type="bert", config=config)
+        model = build(spec, input=tokens, num_classes=5)
+        return measure_size(model, tokens, weights_bytes=1, threads=1, device="cpu").flops
+
+    # the layer's projections and two feed-forward layers, scores and their use on values; the pooler and the head
+    by_hand = 2 * (16 * (4 * 32 * 32 + 2 * 32 * 64) + 2 * 16 * 16 * 32 + 32 * 32 + 32 * 5)
+    assert flops("eager") == flops("sdpa") == by_hand
 
 
 def test_measuring_takes_latency_and_puts_everything_back(digit_input):

@@ -1,6 +1,7 @@
 """Data sets from files of the user's own: what is read, and what is refused."""
 
 import io
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +16,9 @@ from sklearn.datasets import load_digits
 from distill.contracts.datasets import DatasetSpec
 from distill.contracts.errors import InvalidData, InvalidSpec
 from distill.contracts.job import TrainingSpec
-from distill.contracts.models import TokensInput, VectorInput
+from distill.contracts.models import TokensInput, VectorInput, ZooModel
 from distill.science.datasets import check_batch, check_labels, load
+from distill.science.models import build
 
 IMAGES = np.arange(20 * 1 * 4 * 4, dtype=np.uint8).reshape(20, 1, 4, 4)
 LABELS = np.arange(20) % 2
@@ -80,6 +82,34 @@ def test_float_arrays_are_vectors_and_a_constant_feature_is_not_divided_by_zero(
     assert data.input.std[1] == 1.0
 
 
+def test_a_constant_of_many_digits_is_normalised_to_zero(settings):
+    vectors = np.stack([np.linspace(-1, 1, 20), np.full(20, 123_456_792.0)], axis=1)
+
+    data = load(npz(settings, inputs=vectors, labels=LABELS), settings)
+    model = build(ZooModel(name="mlp"), input=data.input, num_classes=2)
+
+    assert model.normalise(data.inputs)[:, 1].abs().max() < 1e-3
+
+
+def test_the_widest_floats_are_vectors_too(settings):
+    vectors = np.linspace(-1, 1, 60, dtype=np.longdouble).reshape(20, 3)
+
+    data = load(npz(settings, inputs=vectors, labels=LABELS), settings)
+
+    assert data.inputs[0].tolist() == pytest.approx([-1, -57 / 59, -55 / 59])
+
+
+@pytest.mark.parametrize(("kind", "read_as"), [(torch.uint16, torch.int64), (torch.float8_e4m3fn, torch.float32)])
+def test_safetensors_hold_numbers_of_any_width(settings, kind, read_as):
+    rows = torch.arange(60).reshape(20, 3)
+    save_file({"inputs": rows.to(kind), "labels": torch.from_numpy(LABELS)}, settings.data_root / "narrow.safetensors")
+
+    data = load(a_spec(source="safetensors", train="narrow.safetensors"), settings)
+
+    assert data.inputs.dtype == read_as
+    assert data.inputs[0].tolist() == [0, 1, 2]
+
+
 def test_integer_arrays_are_tokens_and_the_vocabulary_holds_the_test_rows_too(settings):
     tokens = np.ones((20, 6), dtype=np.uint16)
     np.savez(settings.data_root / "test.npz", inputs=tokens[:2] * 41, labels=LABELS[:2])
@@ -134,6 +164,41 @@ def test_a_torn_image_is_named(settings):
         load(a_spec(source="image-folder", train="pets"), settings)
 
 
+def test_sixteen_bits_of_grey_are_read_by_their_high_byte_not_clipped(settings):
+    levels = np.array([[0, 255, 256], [4096, 32768, 65535]], dtype=np.uint16)
+    for name in ("cat", "dog"):
+        (settings.data_root / "scans" / name).mkdir(parents=True)
+        for number in range(2):
+            (settings.data_root / "scans" / name / f"{number}.png").write_bytes(png(levels))
+
+    data = load(a_spec(source="image-folder", train="scans", size=(2, 3), channels=1), settings)
+
+    assert data.inputs[0, 0].tolist() == [[0, 0, 1], [16, 128, 255]]
+
+
+@pytest.mark.parametrize("kind", [pa.uint8(), pa.int32(), pa.uint64()])
+def test_parquet_labels_are_integers_of_any_kind_and_an_empty_one_means_none(settings, kind):
+    vectors = np.linspace(0, 1, 60).reshape(20, 3).tolist()
+    table = pa.table({"inputs": vectors, "labels": pa.array([*LABELS[:19].tolist(), None], type=kind)})
+    pq.write_table(table, settings.data_root / "labels.parquet")
+
+    data = load(a_spec(source="parquet", train="labels.parquet"), settings)
+
+    assert data.labels[-1] == -1
+    assert sorted(torch.cat([data.labels, data.test_labels]).tolist()) == sorted([-1, *LABELS[:19].tolist()])
+
+
+def test_parquet_images_are_colour_where_one_of_them_is(settings):
+    grey, colour = np.zeros((4, 4), dtype=np.uint8), np.full((4, 4, 3), (200, 0, 0), dtype=np.uint8)
+    table = pa.table({"inputs": [png(grey), *[png(colour)] * 19], "labels": LABELS})
+    pq.write_table(table, settings.data_root / "mixed.parquet")
+
+    data = load(a_spec(source="parquet", train="mixed.parquet"), settings)
+
+    assert data.inputs.shape == (18, 3, 4, 4)
+    assert data.inputs[-1, :, 0, 0].tolist() == [200, 0, 0]
+
+
 def test_parquet_holds_vectors_or_encoded_images(settings):
     labels = pa.array([*LABELS[:19], None])
     vectors = pa.array(np.linspace(0, 1, 60).reshape(20, 3).tolist())
@@ -149,6 +214,13 @@ def test_parquet_holds_vectors_or_encoded_images(settings):
     assert vector_data.inputs[-1].tolist() == pytest.approx([57 / 59, 58 / 59, 1.0])
     assert vector_data.labels[-1] == -1
     assert image_data.inputs[-1].tolist() == IMAGES[-1].tolist()
+
+
+def test_a_float_that_no_float32_holds_is_refused_in_parquet_too(settings):
+    pq.write_table(pa.table({"inputs": [[1e39], [0.0]], "labels": [0, 1]}), settings.data_root / "wide.parquet")
+
+    with pytest.raises(InvalidData, match="not finite"):
+        load(a_spec(source="parquet", train="wide.parquet"), settings)
 
 
 def test_ragged_lists_are_refused(settings):
@@ -192,6 +264,8 @@ def test_an_image_that_is_a_link_out_of_the_data_root_is_refused(settings):
         ({"inputs": np.array([{}] * 20), "labels": LABELS}, "not an .npz file of plain arrays"),
         ({"inputs": np.array(["a"] * 20), "labels": LABELS}, "holds no numbers"),
         ({"inputs": np.full((20, 3), np.nan), "labels": LABELS}, "not finite"),
+        ({"inputs": np.full((20, 3), 1e39), "labels": LABELS}, "not finite"),
+        ({"inputs": IMAGES, "labels": LABELS + 10**9}, "a label is no class number"),
         ({"inputs": IMAGES, "labels": LABELS * 0}, "two classes or more"),
         ({"inputs": IMAGES}, "name a test file"),
     ],
@@ -225,6 +299,26 @@ def test_a_truncated_npz_is_refused(settings):
     file.write_bytes(file.read_bytes()[:300])
 
     with pytest.raises(InvalidData, match="torn"):
+        load(spec, settings)
+
+
+def test_an_npz_whose_member_is_no_array_is_refused(settings):
+    with zipfile.ZipFile(settings.data_root / "train.npz", "w") as archive:
+        archive.writestr("inputs.npy", b"no array")
+
+    with pytest.raises(InvalidData, match="torn, or not an"):
+        load(a_spec(source="npz", train="train.npz"), settings)
+
+
+def test_an_npz_packed_in_a_way_that_nobody_reads_is_refused(settings):
+    spec = npz(settings, inputs=IMAGES, labels=LABELS)
+    file = settings.data_root / "train.npz"
+    content = bytearray(file.read_bytes())
+    for signature, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(signature) + place] = 99  # the method of the first member, in both of its headers
+    file.write_bytes(content)
+
+    with pytest.raises(InvalidData, match="torn, or not an"):
         load(spec, settings)
 
 

@@ -116,6 +116,14 @@ def test_a_transformers_image_model_learns_its_sizes_from_the_data(digit_input):
     assert (model.net.config.image_size, model.net.config.num_channels) == (8, 1)
 
 
+def test_a_text_model_without_a_greatest_length_takes_any():
+    config = {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}
+    spec = TransformersModel(source="transformers", model_type="xlnet", config=config)
+    tokens = TokensInput(length=12, vocabulary=50)
+
+    assert build(spec, input=tokens, num_classes=3)(example_input(tokens, 2)).shape == (2, 3)
+
+
 def test_a_transformers_text_model_does_not_see_padding():
     spec = TransformersModel(source="transformers", model_type="bert", config=TINY_BERT)
     model = build(spec, input=TOKENS, num_classes=3).eval()

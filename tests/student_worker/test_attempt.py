@@ -46,6 +46,7 @@ def ending(redis: Redis, job: str) -> AttemptEnded:
     return last
 
 
+@pytest.mark.long  # fundamentals/test_workers.py says the same over REST
 def test_one_and_two_workers_learn_the_same_and_leave_a_result(
     driver_environment: dict[str, str], redis: Redis, settings: NodeSettings
 ):

@@ -2,15 +2,17 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from redis import Redis
 from safetensors.torch import save_file
 
 from distill.contracts.errors import InvalidData, InvalidSpec, InvalidWeights
+from distill.contracts.records import CheckpointRef
 from distill.contracts.settings import NodeSettings
 from student_worker.check import check
-from tests.student_worker.jobs import a_record, a_spec, a_teacher, taught_by
+from tests.student_worker.jobs import ZERO, a_record, a_spec, a_teacher, taught_by
 
 DIGITS = tuple("0123456789")
 MLP = {"source": "zoo", "name": "mlp", "args": {"hidden": [16]}}
@@ -41,6 +43,30 @@ def test_a_target_that_names_no_member_is_refused(settings: NodeSettings, redis:
     spec = a_spec(teachers=[{"name": teacher.reference}], objective=[term])
     with pytest.raises(InvalidSpec, match="member 2"):
         check(a_record("member", spec, teachers=(teacher,)), settings, redis)
+
+
+def test_a_student_that_can_not_be_exported_is_refused_before_it_is_trained(settings: NodeSettings, redis: Redis):
+    np.savez(settings.data_root / "words.npz", inputs=np.arange(160).reshape(20, 8) % 9, labels=np.arange(20) % 2)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    student = {"source": "transformers", "model_type": "longformer", "config": sizes | {"attention_window": [4]}}
+    spec = a_spec(
+        dataset={"source": "npz", "train": "words.npz"}, student=student, training={"epochs": 1, "batch_size": 8}
+    )
+    with pytest.raises(InvalidSpec, match="a longformer can't be exported") as error:
+        check(a_record("unexportable", spec), settings, redis)
+    assert error.value.details["field"] == "student.model_type"
+
+
+def test_a_training_does_not_go_on_with_other_data(settings: NodeSettings, redis: Redis):
+    record = a_record("other-data", a_spec())
+    facts = check(record, settings, redis).facts
+    saved = CheckpointRef(path="runs/other-data/1/checkpoints/step-00000010", digest=ZERO, epoch=1, step=10, attempt=1)
+    resumed = record.model_copy(update={"dataset": facts, "checkpoint": saved})
+    assert check(resumed, settings, redis).facts == facts
+    changed = resumed.model_copy(update={"dataset": facts.model_copy(update={"digest": ZERO})})
+    with pytest.raises(InvalidData, match="not the data that the job's checkpoint was trained on"):
+        check(changed, settings, redis)
+    assert check(changed.model_copy(update={"checkpoint": None}), settings, redis).facts == facts
 
 
 def test_a_batch_larger_than_the_data_is_refused(settings: NodeSettings, redis: Redis):

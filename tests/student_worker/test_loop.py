@@ -4,16 +4,20 @@ import json
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from redis import Redis
 
-from distill.contracts.facts import CheckpointSaved, EpochEnded, PhaseReached
+from distill.contracts.base import now
+from distill.contracts.datasets import AllLabels, Holdout, Rows
+from distill.contracts.facts import CheckpointSaved, EpochEnded, PhaseReached, TeacherReturned
 from distill.contracts.measures import AttemptResult, Predictions
 from distill.contracts.models import ModelCard
 from distill.contracts.records import JobRecord, Outcome, Phase, Wish
 from distill.contracts.settings import NodeSettings
 from distill.science.datasets import load
+from distill.science.datasets.selection import select_rows
 from distill.science.weights import load_model
 from student_worker import loop
 from student_worker.ending import Ending
@@ -111,6 +115,40 @@ def test_a_rank_without_its_teacher_saves_and_waits_elsewhere(
     ending = run(a_record("alone", taught_by(teacher), teachers=(teacher,)), settings, redis)
     assert ending.outcome is Outcome.WAITED
     assert [fact.checkpoint.step for fact in facts_of(redis, "alone") if isinstance(fact, CheckpointSaved)] == [1]
+
+
+def test_an_answer_ends_the_wait_that_an_earlier_attempt_began(
+    settings: NodeSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loop, "open_pool", lambda *_, **__: FakePool())
+    teacher = a_teacher(classes=DIGITS)
+    record = a_record("waited", taught_by(teacher), teachers=(teacher,), teacher_awaited_since=now())
+    run(record, settings, redis)
+    assert [fact.teacher for fact in facts_of(redis, "waited") if isinstance(fact, TeacherReturned)] == ["wise@1"]
+
+
+def test_a_student_lost_in_its_last_step_has_diverged(settings: NodeSettings, redis: Redis):
+    training = {"epochs": 1, "batch_size": 1024, "optimizer": {"kind": "sgd", "lr": 1e30}}
+    ending = run(a_record("last-step", a_spec(training=training)), settings, redis)
+    assert ending.problem is not None
+    assert (ending.outcome, ending.problem.code) == (Outcome.FAILED, "training_diverged")
+    assert not [fact for fact in facts_of(redis, "last-step") if isinstance(fact, EpochEnded)]
+
+
+def test_a_student_lost_in_its_last_step_has_diverged_where_no_validation_row_has_a_label(
+    settings: NodeSettings, redis: Redis
+):
+    inputs = np.random.default_rng(0).normal(size=(20, 4))
+    held = select_rows(torch.zeros(20), rows=Rows(), validation=Holdout(), labels=AllLabels()).validation_rows
+    labels = np.arange(20) % 2
+    np.savez(settings.data_root / "lost-test.npz", inputs=inputs, labels=labels)
+    labels[held.numpy()] = -1
+    np.savez(settings.data_root / "lost.npz", inputs=inputs, labels=labels)
+    data = {"source": "npz", "train": "lost.npz", "test": "lost-test.npz"}
+    training = {"epochs": 1, "batch_size": 16, "optimizer": {"kind": "sgd", "lr": 1e30}}
+    ending = run(a_record("unmeasured", a_spec(dataset=data, training=training)), settings, redis)
+    assert ending.problem is not None
+    assert (ending.outcome, ending.problem.code) == (Outcome.FAILED, "training_diverged")
 
 
 @pytest.mark.parametrize(

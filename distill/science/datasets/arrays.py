@@ -62,7 +62,8 @@ def _read_npz(file: Path, names: tuple[str, ...], field: str) -> dict[str, Tenso
             there = {name.removesuffix(".npy") for name in archive.namelist()}
         with np.load(file, allow_pickle=False) as arrays:
             return {name: _tensor(arrays[name], name, field) for name in names if name in there}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # RuntimeError: encrypted, or packed by a method that Python doesn't know
         raise invalid(
             field,
             f"'{file.name}' is torn, or not an .npz file of plain arrays ({error})",
@@ -86,9 +87,13 @@ def _names(file: Path, source: str) -> list[str]:
         return sorted(tensors.keys())
 
 
-def _tensor(array: np.ndarray[Any, Any], name: str, field: str) -> Tensor:
+def _tensor(array: np.ndarray[Any, Any] | bytes, name: str, field: str) -> Tensor:
+    if isinstance(array, bytes):  # what numpy gives for a member that is no array
+        raise invalid(field, f"array '{name}' is torn, or not an array at all")
     if array.dtype.kind not in "iuf":
         raise invalid(field, f"array '{name}' holds no numbers", expected="integers or floats", got=str(array.dtype))
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         return torch.from_numpy(array.astype(np.int64))
+    if array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
     return torch.from_numpy(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill.contracts.datasets import ParquetData
-from distill.science.datasets.images import read_image
+from distill.science.datasets.images import num_channels, read_image
 from distill.science.datasets.paths import inside_root
 from distill.science.datasets.raw import Raw, Split, checked_split, invalid, numbered_classes, split_off_test
 
@@ -17,7 +17,8 @@ def load_parquet(spec: ParquetData, root: Path) -> Raw:
     """The splits of one or two files below ``root``.
 
     Lists of floats are vectors and lists of integers token ids, all of one length; bytes (or the struct with ``bytes``
-    in it that image data sets use) are encoded PNG or JPEG images, all of one size. An empty label means none.
+    in it that image data sets use) are encoded PNG or JPEG images, all of one size, and in colour where one of them is. An
+    empty label means none.
 
     Raises:
         InvalidData: a path leads out of the root, a file is torn, a column is missing or no model takes it.
@@ -68,7 +69,8 @@ def _labels(column: Any, field: str) -> Tensor:
 
     if not pa.types.is_integer(column.type):
         raise invalid(field, "labels must be integers", expected="an integer column", got=str(column.type))
-    return torch.from_numpy(column.fill_null(-1).to_numpy().astype("int64"))
+    # signed first: -1 is no number of an unsigned column
+    return torch.from_numpy(column.cast(pa.int64(), safe=False).fill_null(-1).to_numpy().copy())
 
 
 def _inputs(column: Any, field: str) -> Tensor:
@@ -99,18 +101,19 @@ def _numbers(column: Any, field: str) -> Tensor:
             got=f"lengths {sorted(lengths, key=str)[:5]}, {column.flatten().null_count} empty values",
         )
     numbers = column.flatten().to_numpy(zero_copy_only=False)
-    kept = numbers.astype("int64" if pa.types.is_integer(kind) else "float32")
+    kept = numbers.astype("int64" if pa.types.is_integer(kind) else numbers.dtype)
     return torch.from_numpy(kept.reshape(len(column), lengths[0]))
 
 
 def _images(cells: list[bytes | None], field: str) -> Tensor:
-    if not cells or any(cell is None for cell in cells):
+    files = {f"row {row}": io.BytesIO(cell) for row, cell in enumerate(cells) if cell is not None}
+    if not cells or len(files) < len(cells):
         raise invalid(field, "a row has no image", expected="an image in every row", got=f"{len(cells)} rows")
-    first = read_image(io.BytesIO(cells[0] or b""), channels=None, size=None, name="row 0", field=field)
+    channels = max(num_channels(file, name=name, field=field) for name, file in files.items())
+    first = read_image(files["row 0"], channels=channels, size=None, name="row 0", field=field)
     images = torch.empty((len(cells), *first.shape), dtype=torch.uint8)
-    for row, cell in enumerate(cells):
-        name = f"row {row}"
-        image = read_image(io.BytesIO(cell or b""), channels=len(first), size=None, name=name, field=field)
+    for row, (name, file) in enumerate(files.items()):
+        image = read_image(file, channels=channels, size=None, name=name, field=field)
         if image.shape != first.shape:
             raise invalid(
                 field, f"{name} has another size", expected=str(tuple(first.shape)), got=str(tuple(image.shape))

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from distill.contracts.errors import InvalidData
 
+MOST_CLASSES = 100_000
+"""Without names: a number beyond is no class but something else, such as a row's own id."""
+
 TEST_SEED = 0
 """Draws the tenth that is tested on where a source has no test split of its own."""
 
@@ -109,10 +112,19 @@ def split_off_test(split: Split) -> tuple[Split, Split]:
 
 
 def numbered_classes(names: tuple[str, ...] | None, *splits: Split) -> tuple[str, ...]:
-    """The names given, or ``0``, ``1``, ... up to the greatest label."""
+    """The names given, or ``0``, ``1``, ... up to the greatest label.
+
+    Raises:
+        InvalidData: the greatest label is `MOST_CLASSES` or more.
+    """
     if names is not None:
         return names
-    return tuple(str(number) for number in range(max(int(split.labels.max()) for split in splits) + 1))
+    greatest = max(int(split.labels.max()) for split in splits)
+    if greatest >= MOST_CLASSES:
+        raise invalid(
+            "dataset.train", "a label is no class number", expected=f"below {MOST_CLASSES}", got=str(greatest)
+        )
+    return tuple(str(number) for number in range(greatest + 1))
 
 
 def invalid(field: str, what: str, **details: str) -> InvalidData:
@@ -132,13 +144,17 @@ def _checked_inputs(inputs: Tensor, field: str) -> Tensor:
     if inputs.dtype == torch.uint8 and inputs.dim() in {3, 4}:
         return (inputs if inputs.dim() == 4 else inputs.unsqueeze(1)).contiguous()
     if inputs.is_floating_point() and inputs.dim() == 2:
-        if not inputs.isfinite().all():
-            raise invalid(field, "an input is not finite", expected="finite numbers", got="NaN or infinity")
-        return inputs.float().contiguous()
+        vectors = inputs.float().contiguous()
+        if not vectors.isfinite().all():
+            raise invalid(
+                field, "an input is not finite", expected="finite float32 numbers", got="NaN, infinity or beyond 3.4e38"
+            )
+        return vectors
     if _holds_integers(inputs) and inputs.dim() == 2:
-        if inputs.min() < 0:
-            raise invalid(field, "token ids are negative", expected="ids >= 0", got=str(int(inputs.min())))
-        return inputs.long().contiguous()
+        tokens = inputs.long().contiguous()
+        if tokens.min() < 0:
+            raise invalid(field, "token ids are negative", expected="ids >= 0", got=str(int(tokens.min())))
+        return tokens
     raise invalid(
         field,
         "no model takes such inputs",

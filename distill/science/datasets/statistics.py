@@ -12,7 +12,7 @@ CHUNK_ROWS = 8192
 
 
 def input_spec(inputs: Tensor, test_inputs: Tensor, train_rows: Tensor) -> InputSpec:
-    """The input spec of these rows; mean and spread are of the training rows alone, to six significant digits.
+    """The input spec of these rows; mean and spread are of the training rows alone.
 
     Args:
         inputs: uint8 images (N, C, H, W), float32 vectors (N, F) or int64 token ids (N, L).
@@ -20,7 +20,8 @@ def input_spec(inputs: Tensor, test_inputs: Tensor, train_rows: Tensor) -> Input
         train_rows: row numbers, int64.
 
     Returns:
-        A value that never varies gets a spread of 1.
+        A value that never varies gets a spread of 1. Spreads, and means of pixels, have six significant digits; means of
+        vectors have twelve, for a mean may be much greater than its spread.
     """
     if inputs.dtype == torch.uint8:
         mean, std = _pixel_statistics(inputs, train_rows)
@@ -31,7 +32,7 @@ def input_spec(inputs: Tensor, test_inputs: Tensor, train_rows: Tensor) -> Input
     chosen = inputs[train_rows].double()
     return VectorInput(
         features=inputs.shape[1],
-        mean=_rounded(chosen.mean(dim=0)),
+        mean=_rounded(chosen.mean(dim=0), digits=12),
         std=_spread(chosen.std(dim=0, correction=0)),
     )
 
@@ -54,5 +55,5 @@ def _spread(std: Tensor) -> tuple[float, ...]:
     return tuple(value if value > 0 else 1.0 for value in _rounded(std))
 
 
-def _rounded(values: Tensor) -> tuple[float, ...]:
-    return tuple(float(f"{value:.6g}") for value in values.tolist())
+def _rounded(values: Tensor, *, digits: int = 6) -> tuple[float, ...]:
+    return tuple(float(f"{value:.{digits}g}") for value in values.tolist())

@@ -77,7 +77,7 @@ def build(spec: TransformersModel, *, input: InputSpec, num_classes: int) -> Cla
 
 def _check_length(config: Any, num_tokens: int) -> None:
     most = getattr(config, "max_position_embeddings", num_tokens)
-    if most < num_tokens:
+    if 0 <= most < num_tokens:  # XLNet says -1: as long as you like
         raise _wrong(f"max_position_embeddings is {most}, and rows have {num_tokens} tokens", got=str(most))
 
 
