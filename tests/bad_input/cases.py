@@ -84,7 +84,8 @@ AT_SUBMIT = (
 AT_CHECK = (
     Mistake("a batch larger than the data", "invalid_spec", "training.batch_size", {"training": {"batch_size": 5000}}),
     Mistake("rows that the data doesn't have", "invalid_data", "dataset.rows.start", {"dataset": {"rows": {"start": 5000}}}),
-    Mistake("more labels than rows", "invalid_data", "dataset.labels.count", {"dataset": {"labels": {"kind": "count", "count": 9999}}}),
+    Mistake("more labels than rows", "invalid_data", "dataset.labels.count",
+            {"dataset": {"labels": {"kind": "count", "count": 9999}}}),
     Mistake("a truncated data file", "invalid_data", "dataset.train", arrays("torn.npz")),
     Mistake("an array that the file doesn't hold", "invalid_data", "dataset.train",
             arrays("fine.npz", input_array="pixels")),
