@@ -28,7 +28,7 @@ from services.reports.write import write_study_report
 log = logging.getLogger(__name__)
 
 ROUND_S = 1.0
-LEASE_S = 10.0
+LEASE_S = 5.0
 RESOURCES_AGE_S = 5.0
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from distill.contracts.datasets import ArrayData
-from distill.science.datasets.paths import inside_root
-from distill.science.datasets.raw import Raw, Split, checked_split, invalid, numbered_classes, split_off_test
+from distill.science.datasets.raw import Raw, Split, checked_split, invalid, numbered_classes
+from distill.science.datasets.splits import read_splits
 
 
 def load_arrays(spec: ArrayData, root: Path) -> Raw:
@@ -21,15 +21,7 @@ def load_arrays(spec: ArrayData, root: Path) -> Raw:
     Raises:
         InvalidData: a path leads out of the root, a file is torn, an array is missing or no model takes it.
     """
-    file = inside_root(root, spec.train, field="dataset.train")
-    train = _split(spec, file, "dataset.train")
-    if spec.test is None:
-        train, test = split_off_test(train)
-        files: tuple[Path, ...] = (file,)
-    else:
-        test_file = inside_root(root, spec.test, field="dataset.test")
-        test = _split(spec, test_file, "dataset.test")
-        files = (file, test_file)
+    train, test, files = read_splits(spec, root, lambda file, field: _split(spec, file, field))
     return Raw(
         train=train,
         test=test,

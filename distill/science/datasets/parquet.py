@@ -9,8 +9,8 @@ from torch import Tensor
 
 from distill.contracts.datasets import ParquetData
 from distill.science.datasets.images import num_channels, read_image
-from distill.science.datasets.paths import inside_root
-from distill.science.datasets.raw import Raw, Split, checked_split, invalid, numbered_classes, split_off_test
+from distill.science.datasets.raw import Raw, Split, checked_split, invalid, numbered_classes
+from distill.science.datasets.splits import read_splits
 
 
 def load_parquet(spec: ParquetData, root: Path) -> Raw:
@@ -23,15 +23,7 @@ def load_parquet(spec: ParquetData, root: Path) -> Raw:
     Raises:
         InvalidData: a path leads out of the root, a file is torn, a column is missing or no model takes it.
     """
-    file = inside_root(root, spec.train, field="dataset.train")
-    train = _split(spec, file, "dataset.train")
-    if spec.test is None:
-        train, test = split_off_test(train)
-        files: tuple[Path, ...] = (file,)
-    else:
-        test_file = inside_root(root, spec.test, field="dataset.test")
-        test = _split(spec, test_file, "dataset.test")
-        files = (file, test_file)
+    train, test, files = read_splits(spec, root, lambda file, field: _split(spec, file, field))
     return Raw(
         train=train,
         test=test,

@@ -1,27 +1,15 @@
-"""The program, run in the test's own process against a server in it too."""
+"""The program, run in the test's own process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from services.cli.main import app
-from tests.services.client.stub_house import House, serving
+from tests.services.client.stub_house import House
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture(scope="session")
-def served_house() -> Iterator[House]:
-    with serving(House()) as house:
-        yield house
-
-
-@pytest.fixture
-def house(served_house: House) -> House:
-    served_house.forget()
-    return served_house
 
 
 @pytest.fixture
