@@ -51,8 +51,17 @@ class Order:
     def epoch(self, epoch: int) -> Tensor:
         """Row numbers of each step, (S, B) int64; passes over the rows follow each other until the steps are full."""
         wanted = self.num_steps * self.batch_size
-        passes = [self._pass(epoch, place) for place in range(-(-wanted // len(self.rows)))]
+        passes = [self._pass(epoch, place) for place in range(self._passes_per_epoch)]
         return torch.cat(passes)[:wanted].reshape(self.num_steps, self.batch_size)
+
+    def passes(self, epoch: int) -> Tensor:
+        """Which pass over the rows each place of the epoch belongs to, counted from the first epoch on, (S, B) int64."""
+        places = torch.arange(self.num_steps * self.batch_size) // len(self.rows)
+        return (epoch * self._passes_per_epoch + places).reshape(self.num_steps, self.batch_size)
+
+    @property
+    def _passes_per_epoch(self) -> int:
+        return -(-self.num_steps * self.batch_size // len(self.rows))
 
     def _pass(self, epoch: int, place: int) -> Tensor:
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, epoch, place))
@@ -75,16 +84,20 @@ def batches(
     rank: int,
     world_size: int,
 ) -> Iterator[Batch]:
-    """One rank's batches from ``start`` to the last step: rank r takes the r-th slice of each global batch."""
+    """One rank's batches from ``start`` to the last step: rank r takes the r-th slice of each global batch.
+
+    Pass p over the rows shows them in view p mod ``views``. With teachers an epoch is one pass; who learns from few
+    labels alone makes several, and so sees as many views.
+    """
     usable_labels = labels_of(dataset)
+    num_views = augmentation.views if isinstance(augmentation, CropFlip) else 1
     for epoch in range(start.epoch, epochs):
-        rows_SB = order.epoch(epoch)
-        view = epoch % (augmentation.views if isinstance(augmentation, CropFlip) else 1)
+        rows_SB, views_SB = order.epoch(epoch), order.passes(epoch) % num_views
         for step in range(start.step if epoch == start.epoch else 0, order.num_steps):
-            rows_N = rows_SB[step].chunk(world_size)[rank]
+            rows_N, view_N = (of_SB[step].chunk(world_size)[rank] for of_SB in (rows_SB, views_SB))
             yield Batch(
                 cursor=Cursor(epoch, step),
-                inputs=augment(dataset.inputs[rows_N], rows_N, view=view, spec=augmentation),
+                inputs=augment(dataset.inputs[rows_N], rows_N, view=view_N, spec=augmentation),
                 labels_N=usable_labels[rows_N],
                 num_labelled=int((usable_labels[rows_SB[step]] >= 0).sum()),
             )

@@ -118,7 +118,7 @@ class CropFlip(Spec):
 
     policy: Literal["crop-flip"]
     views: int = Field(default=1, ge=1, le=1024)
-    """Epoch e uses view e mod ``views``."""
+    """Pass p over the rows shows view p mod ``views``; with teachers an epoch is one pass."""
     flip: bool = True
     seed: Seed = 0
 

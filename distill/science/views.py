@@ -13,14 +13,14 @@ _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
 
 
-def augment(inputs: Tensor, rows: Tensor, *, view: int, spec: Augmentation) -> Tensor:
+def augment(inputs: Tensor, rows: Tensor, *, view: int | Tensor, spec: Augmentation) -> Tensor:
     """View ``view`` of these rows.
 
     Args:
         inputs: uint8 images (N, C, H, W); anything where the policy is ``none``.
         rows: each row's number in the data set, (N,) int64: with ``spec.seed`` and ``view`` it decides everything,
             so a row looks the same whatever its batch.
-        view: from 0.
+        view: from 0; of all rows, or of each, (N,) int64.
         spec: ``crop-flip`` pads by an eighth of the larger side (at least one pixel) with zeros, crops back at random,
             and mirrors half of the rows.
 
@@ -53,7 +53,7 @@ def crop_padding(height: int, width: int) -> int:
     return max(1, max(height, width) // 8)
 
 
-def random_numbers(rows: Tensor, *, view: int, seed: int, draw: int) -> Tensor:
+def random_numbers(rows: Tensor, *, view: int | Tensor, seed: int, draw: int) -> Tensor:
     """Well-mixed numbers in [0, 2^32), (N,) int64: a hash of (seed, row, view, draw)."""
     hashed_N = torch.zeros_like(rows, dtype=torch.int64)
     for part in (seed, view, draw, rows.long()):

@@ -5,6 +5,7 @@ import torch
 from distill.contracts.datasets import CropFlip, DigitsData, NoAugmentation
 from distill.contracts.settings import NodeSettings
 from distill.science.datasets import Dataset, load
+from distill.science.views import augment
 from student_worker.batches import Batch, Cursor, Order, batches, labels_of, order_of
 
 START = Cursor()
@@ -78,6 +79,21 @@ def test_epoch_e_sees_view_e_modulo_the_number_of_views(settings: NodeSettings):
     ]
     assert all(torch.equal(seen[0][row], seen[2][row]) for row in range(8))
     assert any(not torch.equal(seen[0][row], seen[1][row]) for row in range(8))
+
+
+def test_who_passes_over_few_rows_again_and_again_sees_another_view_each_time(settings: NodeSettings):
+    dataset = load(EVERYTHING, settings)
+    order = Order(
+        rows=torch.arange(6), num_steps=3, batch_size=4, seed=0
+    )  # two passes an epoch, the second step in both
+    spec = CropFlip(policy="crop-flip", views=4)
+    seen = batches(dataset, order, augmentation=spec, epochs=2, start=Cursor(), rank=0, world_size=1)
+    shown = torch.cat([batch.inputs for batch in seen])
+    rows = torch.cat([order.epoch(0), order.epoch(1)]).flatten()
+    for number in range(4):
+        of_pass = slice(6 * number, 6 * number + 6)
+        expected = augment(dataset.inputs[rows[of_pass]], rows[of_pass], view=number, spec=spec)
+        assert torch.equal(shown[of_pass], expected)
 
 
 def test_labels_that_the_job_may_not_use_are_hidden(settings: NodeSettings):
