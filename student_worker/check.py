@@ -6,6 +6,7 @@ from redis import Redis
 
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import InvalidData, InvalidSpec
+from distill.contracts.job import StudentSpec
 from distill.contracts.models import ImageInput, InputSpec, TransformersModel, VectorInput
 from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
@@ -14,7 +15,7 @@ from distill.science.datasets import check_batch, check_labels, load
 from distill.science.export import check_exportable
 from distill.science.models import Classifier
 from distill.science.objective import Objective
-from student_worker.student import build_student, starting_weights
+from student_worker.student import build_student, starting_weights, with_folder_config
 from student_worker.training import layout_of
 
 
@@ -25,6 +26,8 @@ class Checked:
     facts: DatasetFacts
     num_steps: int
     """Of the whole training."""
+    student: StudentSpec
+    """With the configuration of the folder that it starts from, if it starts from one."""
 
 
 def check(record: JobRecord, settings: NodeSettings, redis: Redis) -> Checked:
@@ -44,12 +47,13 @@ def check(record: JobRecord, settings: NodeSettings, redis: Redis) -> Checked:
         check_classes(teacher, dataset.facts.classes, field=f"teachers.{place}")
         check_input(teacher, dataset.input, field=f"teachers.{place}")
     Objective(spec.objective, ensemble=spec.ensemble, layout=layout_of(record.teachers))
-    start = starting_weights(spec.student.init_from, settings, redis)
-    student = build_student(spec.student, dataset, seed=spec.training.seed, start=start)
-    if isinstance(spec.student, TransformersModel):  # those of our zoo are known to be
-        check_export(student, spec.student, dataset.input)
+    student = with_folder_config(spec.student, settings)
+    start = starting_weights(student.init_from, settings, redis)
+    model = build_student(student, dataset, seed=spec.training.seed, start=start)
+    if isinstance(student, TransformersModel):  # those of our zoo are known to be
+        check_export(model, student, dataset.input)
     steps = dataset.facts.num_train // spec.training.batch_size
-    return Checked(facts=dataset.facts, num_steps=steps * spec.training.epochs)
+    return Checked(facts=dataset.facts, num_steps=steps * spec.training.epochs, student=student)
 
 
 def check_unchanged(record: JobRecord, facts: DatasetFacts) -> None:

@@ -6,14 +6,22 @@ import torch
 from redis import Redis
 
 from distill.contracts.errors import AttemptSuperseded, InvalidSpec, InvalidWeights
-from distill.contracts.job import StudentSpec
+from distill.contracts.job import StudentSpec, TransformersStudent
 from distill.contracts.measures import AttemptResult
-from distill.contracts.models import JobWeights, ModelSpec, TransformersModel, WeightsRef, ZooModel
+from distill.contracts.models import (
+    FolderWeights,
+    JobWeights,
+    ModelSpec,
+    TransformersModel,
+    TransformersWeightsRef,
+    ZooModel,
+)
 from distill.contracts.settings import NodeSettings
 from distill.journal.watch import read_record
 from distill.science.datasets import Dataset
 from distill.science.datasets.paths import inside_root
 from distill.science.models import Classifier, build
+from distill.science.models.pretrained import folder_config, load_folder
 from distill.science.weights import WEIGHTS_FILE, load_weights
 from student_worker.batches import mixed_seed
 
@@ -29,15 +37,30 @@ def build_student(spec: StudentSpec, dataset: Dataset, *, seed: int, start: Path
     model = build(spec, input=dataset.input, num_classes=len(dataset.facts.classes))
     if start is not None:
         try:
-            load_weights(model, start)
+            load_folder(model, start) if start.is_dir() else load_weights(model, start)
         except InvalidWeights as error:
             field = "student.init_from"
             raise InvalidWeights(f"{field}: {error}", **(error.details | {"field": field})) from error
     return model
 
 
-def starting_weights(reference: WeightsRef | None, settings: NodeSettings, redis: Redis) -> Path | None:
-    """The file that ``student.init_from`` means, if it means one.
+def with_folder_config(spec: StudentSpec, settings: NodeSettings) -> StudentSpec:
+    """The student with the configuration of the folder that it starts from, if it starts from one.
+
+    Raises:
+        InvalidData: the path leads out of the data root, or isn't there.
+        InvalidSpec: the folder holds another model type.
+        InvalidWeights: it is no folder that the transformers library wrote.
+    """
+    if not isinstance(spec, TransformersStudent) or not isinstance(spec.init_from, FolderWeights):
+        return spec
+    folder = inside_root(settings.data_root, spec.init_from.path, field="student.init_from.path")
+    config = folder_config(folder, spec.model_type)
+    return spec.model_copy(update={"config": config | spec.config})
+
+
+def starting_weights(reference: TransformersWeightsRef | None, settings: NodeSettings, redis: Redis) -> Path | None:
+    """The file or folder that ``student.init_from`` means, if it means one.
 
     Raises:
         InvalidSpec: there is no such job, or it has not finished.

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from distill.contracts.base import InWords, Name, Spec
 from distill.contracts.datasets import DatasetSpec, NoLabels
-from distill.contracts.models import TransformersModel, WeightsRef, ZooModel
+from distill.contracts.models import TransformersModel, TransformersWeightsRef, WeightsRef, ZooModel
 
 TeacherRef = Annotated[
     str,
@@ -26,7 +26,8 @@ class ZooStudent(ZooModel):
 class TransformersStudent(TransformersModel):
     """A student of the transformers library."""
 
-    init_from: WeightsRef | None = None
+    init_from: TransformersWeightsRef | None = None
+    """A folder gives its configuration too, which ``config`` overrides."""
 
 
 StudentSpec = Annotated[ZooStudent | TransformersStudent, Field(discriminator="source")]

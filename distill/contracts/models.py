@@ -109,3 +109,13 @@ class FileWeights(Spec):
 
 
 WeightsRef = Annotated[JobWeights | FileWeights, Field(discriminator="source")]
+
+
+class FolderWeights(Spec):
+    """A folder in the data root as the transformers library's ``save_pretrained`` writes it: configuration and weights."""
+
+    source: Literal["folder"]
+    path: str = Field(min_length=1, max_length=1024)
+
+
+TransformersWeightsRef = Annotated[JobWeights | FileWeights | FolderWeights, Field(discriminator="source")]

@@ -10,7 +10,7 @@ from distill.contracts.base import digest_of, now
 from distill.contracts.datasets import ArrayData, ImageFolderData, ParquetData
 from distill.contracts.errors import Conflict, InvalidSpec, NotFound, UnknownTeacher
 from distill.contracts.job import JobSpec, StudySpec, TeacherUse
-from distill.contracts.models import FileWeights, JobWeights
+from distill.contracts.models import FileWeights, FolderWeights, JobWeights
 from distill.contracts.records import JobRecord, JobState, Reason, StudyRecord
 from distill.contracts.teachers import (
     CheckedMember,
@@ -146,7 +146,7 @@ class Submission:
     async def _check_init_from(self, spec: JobSpec, prefix: str) -> None:
         field = f"{prefix}student.init_from"
         match spec.student.init_from:
-            case FileWeights(path=path):
+            case FileWeights(path=path) | FolderWeights(path=path):
                 confine(self._data_root, path, f"{field}.path")
             case JobWeights(job=job):
                 await self._finished(job, f"{field}.job")

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from redis import Redis
 from safetensors.torch import save_file
 
@@ -55,6 +56,20 @@ def test_a_student_that_can_not_be_exported_is_refused_before_it_is_trained(sett
     with pytest.raises(InvalidSpec, match="a longformer can't be exported") as error:
         check(a_record("unexportable", spec), settings, redis)
     assert error.value.details["field"] == "student.model_type"
+
+
+def test_a_student_of_a_folder_of_transformers_takes_its_configuration_and_weights(
+    settings: NodeSettings, redis: Redis
+):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.AutoConfig.for_model(
+        "vit", num_labels=10, image_size=8, num_channels=1, patch_size=4, **sizes
+    )
+    transformers.AutoModelForImageClassification.from_config(config).save_pretrained(settings.data_root / "own-vit")
+    start = {"source": "folder", "path": "own-vit"}
+    spec = a_spec(student={"source": "transformers", "model_type": "vit", "init_from": start})
+    checked = check(a_record("from-folder", spec), settings, redis)
+    assert checked.student.config.items() >= sizes.items()
 
 
 def test_a_training_does_not_go_on_with_other_data(settings: NodeSettings, redis: Redis):
