@@ -44,8 +44,8 @@ def check(record: JobRecord, settings: NodeSettings, redis: Redis) -> Checked:
     check_labels(dataset.facts, has_teachers=bool(record.teachers))
     check_unchanged(record, dataset.facts)
     for place, teacher in enumerate(record.teachers):
-        check_classes(teacher, dataset.facts.classes, field=f"teachers.{place}")
-        check_input(teacher, dataset.input, field=f"teachers.{place}")
+        check_classes(teacher, dataset.facts.classes, field=f"teachers.{place}.name")
+        check_input(teacher, dataset.input, field=f"teachers.{place}.name")
     Objective(spec.objective, ensemble=spec.ensemble, layout=layout_of(record.teachers))
     student = with_folder_config(spec.student, settings)
     start = starting_weights(student.init_from, settings, redis)
@@ -103,6 +103,7 @@ def check_classes(teacher: ResolvedTeacher, classes: tuple[str, ...], *, field: 
             field=field,
             expected=", ".join(classes)[:500],
             got=", ".join(teacher.manifest.classes)[:500],
+            hint="name them in dataset.classes, in the teacher's order",
         )
 
 

@@ -26,8 +26,6 @@ from student_worker.training import Training
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
-KEPT = 2
-"""Checkpoints of one attempt: the newest, and the one before it."""
 
 
 class TrainingState(Stored):
@@ -98,10 +96,16 @@ def restore(folder: Path, training: Training, *, expected_digest: str) -> Traini
         raise InvalidWeights(f"the checkpoint {folder.name} doesn't fit this student: {error}") from error
 
 
-def prune(folder: Path, *, keep: int = KEPT) -> None:
-    """Remove all but the newest checkpoints of ``folder``."""
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+def prune(folder: Path, *, applied: Path | None) -> None:
+    """Remove the checkpoints of ``folder`` that are older than ``applied``, the record's: an attempt starts from no other.
+
+    What is newer stays, however much there is: whether the record will ever name it is not known here.
+    """
+    if applied is None or applied.parent != folder:
+        return
+    for old in folder.glob("step-*"):
+        if old.name < applied.name:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def digest(folder: Path) -> str:

@@ -77,7 +77,15 @@ class _Rank:
         dataset = load(self._plan.record.spec.dataset, self._settings)
         pool = open_pool(self._plan.record, self._reporter, should_stop=lambda: self._wanted() is not Stop.NO)
         session, lessons = prepare(
-            self._plan, self._settings, self._redis, self._ranks, self._reporter, dataset, pool, wanted=self._wanted
+            self._plan,
+            self._settings,
+            self._redis,
+            self._ranks,
+            self._reporter,
+            dataset,
+            pool,
+            wanted=self._wanted,
+            applied=lambda: self._watch.checkpoint,
         )
         self._stopwatch.lap("load")
         stop = session.teach(self._noting_the_first(lessons))

@@ -21,7 +21,6 @@ from distill.journal.journal import Journal
 EVERY_S = 0.5
 SMOOTHING = 0.3
 """Weight of the newest interval in the rate that is shown."""
-CONFIRM_S = 1.0
 
 
 class Reporter:
@@ -80,10 +79,9 @@ class Reporter:
         metrics = {key: float(value) for key, value in point.model_dump(exclude_none=True).items()}
         self._append(EpochEnded(attempt=self._attempt, at=now(), epoch=point.epoch, metrics=metrics))
 
-    def checkpoint_saved(self, checkpoint: CheckpointRef) -> bool:
-        """A checkpoint is on storage; True once Redis knows, so that older ones may go."""
+    def checkpoint_saved(self, checkpoint: CheckpointRef) -> None:
+        """A checkpoint is on storage."""
         self._append(CheckpointSaved(attempt=self._attempt, at=now(), checkpoint=checkpoint))
-        return self._journal is not None and self._journal.flush(CONFIRM_S)
 
     def teacher_awaited(self, teacher: str, text: str) -> None:
         """A teacher doesn't answer."""

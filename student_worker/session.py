@@ -40,6 +40,7 @@ class Session:
         *,
         storage: Path,
         wanted: Callable[[], Stop],
+        applied: Callable[[], str | None],
         pool: Pool | None,
         state: TrainingState,
     ) -> None:
@@ -52,6 +53,7 @@ class Session:
         self._reporter = reporter
         self._storage = storage
         self._wanted = wanted
+        self._applied = applied
         self._pool = pool
         self._loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=ranks.device)
         self._saved_at = self.steps_done
@@ -177,8 +179,9 @@ class Session:
             step=self.steps_done,
             attempt=self._plan.attempt,
         )
-        if self._reporter.checkpoint_saved(saved):
-            checkpoints.prune(folder)
+        self._reporter.checkpoint_saved(saved)
+        applied = self._applied()
+        checkpoints.prune(folder, applied=self._storage / applied if applied else None)
 
     def _seconds(self) -> float:
         return self.state.seconds + time.perf_counter() - self._clock

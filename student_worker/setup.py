@@ -30,6 +30,7 @@ def prepare(
     pool: Pool | None,
     *,
     wanted: Callable[[], Stop],
+    applied: Callable[[], str | None],
 ) -> tuple[Session, Iterator[Lesson]]:
     """One rank's session and its lessons.
 
@@ -44,7 +45,17 @@ def prepare(
     training = make_training(record, settings, redis, ranks, dataset, num_steps=plan.num_steps)
     state = _restored(record, settings, training)
     session = Session(
-        plan, ranks, dataset, order, training, reporter, storage=settings.storage, wanted=wanted, pool=pool, state=state
+        plan,
+        ranks,
+        dataset,
+        order,
+        training,
+        reporter,
+        storage=settings.storage,
+        wanted=wanted,
+        applied=applied,
+        pool=pool,
+        state=state,
     )
     reporter.stands_at(step=session.steps_done, epoch=state.epoch)
     return session, lessons(record, ranks, dataset, order, pool, state)

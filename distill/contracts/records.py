@@ -58,6 +58,8 @@ class Directive(Stored):
     attempt: int
     """The only attempt that may go on; an older one stops."""
     wish: Wish
+    checkpoint: str | None = None
+    """Path of the record's checkpoint: it, and what is newer, must stay on storage."""
 
 
 class CheckpointRef(Stored):
@@ -165,7 +167,8 @@ class JobRecord(Stored):
 
     def directive(self) -> Directive:
         """What the newest attempt should do."""
-        return Directive(version=self.revision, attempt=self.attempt, wish=self.wish)
+        checkpoint = self.checkpoint.path if self.checkpoint else None
+        return Directive(version=self.revision, attempt=self.attempt, wish=self.wish, checkpoint=checkpoint)
 
 
 class StudyRecord(Stored):

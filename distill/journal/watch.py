@@ -51,6 +51,7 @@ class DirectiveWatch:
         self._max_offline_s = max_offline_s
         self._on_change = on_change
         self._wish = Wish.RUN
+        self._checkpoint: str | None = None
         self._superseded = False
         self._last_answer = time.monotonic()
         self._stop = threading.Event()
@@ -78,6 +79,11 @@ class DirectiveWatch:
             raise AttemptSuperseded(f"Redis was silent for {silent_s:.0f} s: another attempt may have taken over")
         return self._wish
 
+    @property
+    def checkpoint(self) -> str | None:
+        """Path of the checkpoint that the record named when it was last read: a new attempt would start from it."""
+        return self._checkpoint
+
     def close(self) -> None:
         """Stop polling, and give the lease back."""
         self._stop.set()
@@ -100,7 +106,7 @@ class DirectiveWatch:
             if directive is None or directive.attempt != self._attempt:
                 self._superseded = True
             else:
-                self._wish = directive.wish
+                self._wish, self._checkpoint = directive.wish, directive.checkpoint
                 if self._keep_lease:
                     self._redis.set(names.lease_key(self._job), self._attempt, px=int(LEASE_S * 1000))
             self._last_answer = time.monotonic()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from distill.contracts.records import Attempt, JobRecord
+from distill.contracts.records import Attempt, JobRecord, JobState
 from distill.contracts.teachers import TeacherRecord, TeacherVersion
 from services.cli.screen import ago
 from services.control_plane.views import StudyView
@@ -11,6 +11,10 @@ from services.control_plane.views import StudyView
 def job_card(job: JobRecord) -> Iterator[str]:
     """One job."""
     yield f"{job.id}  {job.state}: {job.reason.text}"
+    problem = job.newest.problem if job.newest and job.state is JobState.FAILED else None
+    for what in ("expected", "got", "hint"):
+        if problem is not None and getattr(problem, what) is not None:
+            yield f"  {what:10} {getattr(problem, what)}"
     yield f"  role       {job.role}" + (f" of study {job.study}" if job.study else "")
     yield f"  created    {ago(job.created_at)}" + (f", ended {ago(job.ended_at)}" if job.ended_at else "")
     yield f"  student    {_student(job)}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from distill.contracts.errors import NotFound
+from distill.contracts.errors import InvalidSpec, NotFound
 from distill.contracts.job import StudySpec
 from distill.contracts.records import JobRecord, JobState
 from services.cli.call import client_of, job_of, kind_of
@@ -120,7 +120,7 @@ def logs(
 
 
 def cancel(context: typer.Context, identity: Identity, as_json: Json = False) -> None:
-    """Ask a job, or all jobs of a study, to end; a checkpoint is kept. Twice does no harm."""
+    """Ask a job, or all jobs of a study, to end; its last checkpoint stays in storage. Twice does no harm."""
     with client_of(context, as_json=as_json) as client:
         kind = kind_of(client, identity)
         view = client.cancel_study(identity) if kind == "study" else client.cancel_job(identity)
@@ -170,7 +170,13 @@ def download(
                     f"job {found.id} left no {name!r}", expected="one of " + ", ".join(sorted(there)), got=name
                 )
         wanted = [artifact for artifact in artifacts if not names or artifact.name in names]
-        files = [client.download(found.id, artifact, to or Path(found.id)) for artifact in wanted]
+        folder = to or Path(found.id)
+        try:
+            files = [client.download(found.id, artifact, folder) for artifact in wanted]
+        except OSError as error:
+            raise InvalidSpec(
+                f"--to: nothing can be written into {folder}: {error.strerror}", got=str(folder), expected="a folder"
+            ) from error
     if as_json:
         show_json({"files": [str(file) for file in files]})
         return

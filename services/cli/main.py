@@ -49,7 +49,7 @@ def program(
     A first round, in three terminals or one after the other:
 
     - `stillhouse up` starts everything on this machine
-    - `stillhouse submit examples/fashion-study.yaml --watch` trains a student, and shows how it goes
+    - `stillhouse submit examples/digits-baseline.yaml --watch` trains a small network, and shows how it goes
     - `stillhouse report ID` says what was gained, `stillhouse download ID` fetches the student
 
     Or see it all at once: `stillhouse demo`.

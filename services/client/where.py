@@ -3,15 +3,24 @@
 import os
 from collections.abc import Mapping
 
+from distill.contracts.errors import DependencyDown
 from services.stack.home import StackHome
 from services.stack.settings import DEFAULT_PORT, home_folder
 
 
 def find_server(given: str | None = None, environment: Mapping[str, str] = os.environ) -> str:
-    """The URL that was given, else ``STILLHOUSE_URL``, else the stack that runs on this machine, else its usual place."""
+    """The URL that was given, else ``STILLHOUSE_URL``, else the stack of this home, else its usual place.
+
+    Raises:
+        DependencyDown: ``STILLHOUSE_HOME`` names a home without a stack: another one's would be taken for it.
+    """
     if given or environment.get("STILLHOUSE_URL"):
         return (given or environment["STILLHOUSE_URL"]).rstrip("/")
     state = StackHome(home_folder(environment)).read()
     if state is not None and state.url is not None:
         return state.url
+    if environment.get("STILLHOUSE_HOME"):
+        raise DependencyDown(
+            f"no stack runs on {home_folder(environment)}", hint="`stillhouse up` starts one; --server names another"
+        )
     return f"http://127.0.0.1:{DEFAULT_PORT}"

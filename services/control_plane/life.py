@@ -5,7 +5,7 @@ A fact that is stale (an older attempt, an end state, a number already seen) ret
 
 from datetime import datetime, timedelta
 
-from distill.contracts.errors import Problem, errors_by_code
+from distill.contracts.errors import Interrupted, Problem, errors_by_code
 from distill.contracts.facts import (
     AttemptChecked,
     AttemptClaimed,
@@ -176,13 +176,20 @@ def _try_again(record: JobRecord, outcome: Outcome, problem: Problem | None, at:
     code, text = (
         (problem.code, problem.message) if problem else (outcome.value, f"the attempt ended as {outcome.value}")
     )
-    failures = sum(attempt.outcome not in {None, Outcome.WAITED, Outcome.PAUSED} for attempt in record.attempts)
+    failures = sum(_is_failure(attempt) for attempt in record.attempts)
     if is_users(code) or failures > record.spec.limits.max_failures:
         return _move(record, JobState.FAILED, Reason(code=code, text=text), at)
-    delay_s = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
+    delay_s = BACK_OFF_S[max(0, min(failures, len(BACK_OFF_S)) - 1)]
     return _queue_again(
         record, Reason(code="retrying", text=f"{text}; trying again in {delay_s} s"), at, delay_s=delay_s
     )
+
+
+def _is_failure(attempt: Attempt) -> bool:
+    """Who waited for a teacher or was stopped from outside, as with the whole stack, has not failed."""
+    if attempt.problem is not None and attempt.problem.code == Interrupted.code:
+        return False
+    return attempt.outcome not in {None, Outcome.WAITED, Outcome.PAUSED}
 
 
 def _queue_again(record: JobRecord, reason: Reason, at: datetime, *, delay_s: float) -> JobRecord:

@@ -91,7 +91,7 @@ def _comparisons(report: Report) -> str:
 
 def _learned_from(report: Report) -> str:
     rows = [_learned_from_row(m, m.learned_from) for m in report.models if m.role != "ensemble"]
-    head = ["model", "rows", "labels", "of", "overlap with the student's rows", "steps", "training time"]
+    head = ["model", "rows", "labels", "of", "rows in both ranges", "steps", "training time"]
     return _table(head, rows)
 
 

@@ -1,14 +1,20 @@
 """Stopping a stack, in order, by the process that runs it or by another one."""
 
+import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+
+import psutil
 
 from distill.contracts.errors import Conflict
 from services.stack import ray_head
 from services.stack.home import ControlPlaneState, RayState, RedisState, StackHome, StackState
-from services.stack.processes import Child, stop_remains, wait_until
+from services.stack.processes import Child, ProcessId, remains, stop_remains, wait_until
+
+DRIVERS_S = 10.0
+"""A driver that is interrupted ends within a second, and waits longer only for Redis."""
 
 Say = Callable[[str], None]
 """Hears, in words for a person, what happens."""
@@ -44,8 +50,9 @@ def stop_parts(
 ) -> bool:
     """Stop in order: who uses a part is stopped before it. Returns whether anything ran."""
     _stop("the control plane", plane, grace_s=10.0, say=say)
-    _stop("Ray", ray, grace_s=15.0, say=say)
     leaders = [state.ray.process] if state.ray and state.ray.process else []
+    _interrupt_drivers(state.mark, leaders, say=say)
+    _stop("Ray", ray, grace_s=15.0, say=say)
     num_left = stop_remains(state.mark, leaders, keep=[redis.pid] if redis else [])
     _stop("Redis", redis, grace_s=10.0, say=say)
     if state.ray:
@@ -75,6 +82,24 @@ def end(child: Child | None, *, kill: bool) -> None:
         child.kill()
     elif child is not None:
         child.stop(10.0)
+
+
+def _interrupt_drivers(mark: str, leaders: Sequence[ProcessId], *, say: Say) -> None:
+    """Let each running attempt say, while Redis still hears it, that it was interrupted: that is no failure of its job."""
+    drivers = [process for process in remains(mark, leaders) if _drives_an_attempt(process)]
+    for driver in drivers:
+        with contextlib.suppress(psutil.Error):
+            driver.send_signal(signal.SIGINT)
+    if drivers:
+        psutil.wait_procs(drivers, timeout=DRIVERS_S)
+        say(f"interrupted {len(drivers)} running {'job' if len(drivers) == 1 else 'jobs'}")
+
+
+def _drives_an_attempt(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[1:4] == ["-m", "student_worker", "--job"]
+    except psutil.Error:
+        return False
 
 
 def adopted(part: RedisState | RayState | ControlPlaneState | None) -> Child | None:

@@ -55,7 +55,9 @@ def run(
     def wanted() -> Stop:
         return Stop.PAUSE if sessions[0].steps_done == stop_at else Stop.NO
 
-    session, lessons = prepare(plan, settings, redis, Ranks(0, 1, CPU), reporter, dataset, pool, wanted=wanted)
+    session, lessons = prepare(
+        plan, settings, redis, Ranks(0, 1, CPU), reporter, dataset, pool, wanted=wanted, applied=lambda: None
+    )
     sessions.append(session)
     return session, session.teach(lessons)
 
@@ -105,11 +107,15 @@ def test_without_a_teacher_the_step_is_not_taken_and_a_checkpoint_says_where(set
     assert saved_at(record, settings, 3).checkpoint is not None
 
 
-def test_the_two_newest_checkpoints_are_kept(tmp_path: Path):
-    for step in (10, 20, 30):
-        (tmp_path / f"step-{step:08d}").mkdir()
-    checkpoints.prune(tmp_path)
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["step-00000020", "step-00000030"]
+def test_the_records_checkpoint_and_what_is_newer_stay(tmp_path: Path):
+    folders = [tmp_path / f"step-{step:08d}" for step in (10, 20, 30)]
+    for folder in folders:
+        folder.mkdir()
+    for unknown in (None, tmp_path / "of-an-earlier-attempt" / "step-00000099"):
+        checkpoints.prune(tmp_path, applied=unknown)
+        assert sorted(tmp_path.iterdir()) == folders
+    checkpoints.prune(tmp_path, applied=folders[1])
+    assert sorted(tmp_path.iterdir()) == folders[1:]
 
 
 def cut_off(file: Path) -> None:

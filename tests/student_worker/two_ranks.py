@@ -59,7 +59,9 @@ def _taught(
         return Stop.PAUSE if sessions[0].steps_done == stop_at and ranks.rank == 1 else Stop.NO
 
     redis = open_redis(settings.redis_url)
-    session, lessons = prepare(plan, settings, redis, ranks, reporter, dataset, FakePool(), wanted=wanted)
+    session, lessons = prepare(
+        plan, settings, redis, ranks, reporter, dataset, FakePool(), wanted=wanted, applied=lambda: None
+    )
     sessions.append(session)
     session.teach(lessons)
     return session

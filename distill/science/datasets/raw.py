@@ -61,7 +61,12 @@ def checked_split(inputs: Tensor, labels: Tensor | None, *, field: str) -> Split
         raise invalid(
             field, "the numbers of rows and labels differ", expected=f"{len(rows)} labels", got=f"{len(labels)} labels"
         )
-    return Split(rows, labels.long())
+    labels = labels.long()
+    if len(labels) and labels.min() < -1:
+        raise invalid(
+            field, "a label is out of range", expected="0 or more, or -1 for none", got=str(int(labels.min()))
+        )
+    return Split(rows, labels)
 
 
 def checked_raw(raw: Raw) -> Raw:
@@ -142,6 +147,7 @@ def _checked_inputs(inputs: Tensor, field: str) -> Tensor:
     if 0 in inputs.shape:
         raise invalid(field, "there are no rows", expected="at least one row", got=described(inputs))
     if inputs.dtype == torch.uint8 and inputs.dim() in {3, 4}:
+        _check_axes(inputs, field)
         return (inputs if inputs.dim() == 4 else inputs.unsqueeze(1)).contiguous()
     if inputs.is_floating_point() and inputs.dim() == 2:
         vectors = inputs.float().contiguous()
@@ -161,6 +167,17 @@ def _checked_inputs(inputs: Tensor, field: str) -> Tensor:
         expected="uint8 images (N, C, H, W) or (N, H, W), float vectors (N, F) or integer token ids (N, L)",
         got=described(inputs),
     )
+
+
+def _check_axes(images: Tensor, field: str) -> None:
+    """Refuse what has its channels last: trained on as it is, its columns would be taken for rows."""
+    if images.dim() == 4 and images.shape[3] in {1, 3, 4} and images.shape[1] > 4 and images.shape[2] > 4:
+        raise invalid(
+            field,
+            "images have their channels last; turn them with inputs.transpose(0, 3, 1, 2)",
+            expected="uint8 images (N, C, H, W)",
+            got=described(images),
+        )
 
 
 def _holds_integers(tensor: Tensor) -> bool:

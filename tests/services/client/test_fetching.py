@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.contracts.errors import StillhouseError
+from distill.contracts.errors import DependencyDown, StillhouseError
 from distill.contracts.records import JobState
 from services.client import StillhouseClient
 from services.client.where import find_server
@@ -74,8 +74,12 @@ def test_an_artifact_cannot_name_a_place_outside_the_folder(house: House, asking
 
 def test_the_server_is_the_given_one_then_the_environments_then_the_running_stacks(tmp_path: Path):
     environment = {"STILLHOUSE_HOME": str(tmp_path)}
-    assert find_server(None, environment) == "http://127.0.0.1:8470"
     StackHome(tmp_path).write(StackState(mark="m", url="http://127.0.0.1:9"))
     assert find_server(None, environment) == "http://127.0.0.1:9"
     assert find_server(None, environment | {"STILLHOUSE_URL": "http://there"}) == "http://there"
     assert find_server("http://here/", environment | {"STILLHOUSE_URL": "http://there"}) == "http://here"
+
+
+def test_a_home_without_a_stack_does_not_speak_to_anothers(tmp_path: Path):
+    with pytest.raises(DependencyDown, match="no stack runs on"):
+        find_server(None, {"STILLHOUSE_HOME": str(tmp_path)})

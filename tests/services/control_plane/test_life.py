@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.contracts.errors import Problem, WallTimeOver
+from distill.contracts.errors import Interrupted, Problem, WallTimeOver
 from distill.contracts.facts import (
     AttemptClaimed,
     AttemptEnded,
@@ -98,6 +98,15 @@ def test_a_lost_attempt_is_tried_again_after_a_pause_and_at_most_so_often():
     assert job.state is JobState.FAILED
 
 
+def test_an_attempt_that_was_stopped_from_outside_is_no_failure_however_often():
+    job = a_running_job(limits={"max_failures": 0})
+    stopped = Interrupted("interrupted from outside").problem()
+    for attempt in (1, 2, 3):
+        job = after(job, ended(Outcome.FAILED, attempt=attempt, problem=stopped))
+        assert (job.state, job.not_before) == (JobState.QUEUED, at(1))
+        job = after(job, AttemptClaimed(attempt=attempt + 1, at=NOON))
+
+
 def test_a_new_attempt_starts_from_the_checkpoint_in_the_record():
     checkpoint = CheckpointRef(path="runs/digits/1/checkpoints/x", digest=DIGEST, epoch=2, step=40, attempt=1)
     job = after(
@@ -107,6 +116,7 @@ def test_a_new_attempt_starts_from_the_checkpoint_in_the_record():
         AttemptClaimed(attempt=2, at=NOON),
     )
     assert job.checkpoint == checkpoint
+    assert job.directive().checkpoint == checkpoint.path
 
 
 def test_a_queued_job_is_cancelled_at_once_and_a_running_one_through_its_directive():

@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
+from distill.contracts.records import JobState
+from services.client.client import StillhouseClient
 from services.stack.home import StackHome
 from services.stack.processes import remains
+from tests.fundamentals.jobs import ENDLESS, a_job, first
 
 
 @contextmanager
@@ -54,3 +58,19 @@ def test_a_killed_up_is_taken_over_and_a_stopped_one_leaves_nothing(tmp_path: Pa
     assert home.read().up is None
     assert remains(after.mark, [after.ray.process]) == []
     assert not after.ray.folder.exists()
+
+
+@pytest.mark.long
+def test_a_job_goes_on_after_an_orderly_stop_which_is_no_failure_of_its(tmp_path: Path):
+    home = StackHome(tmp_path / "home")
+    with an_up(home.folder) as up, StillhouseClient(home.read().url) as client:
+        job = client.submit_job(a_job(training=ENDLESS, limits={"max_failures": 0}))
+        first(client, job, "checkpoint_saved")
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(60) == 0
+    with an_up(home.folder), StillhouseClient(home.read().url) as client:
+        first(client, job, "epoch_ended", attempt=2)
+        record = client.job(job.id)
+        assert (record.state, record.attempt) == (JobState.RUNNING, 2)
+        assert record.attempts[0].problem.code == "interrupted"
+        assert [epoch["epoch"] for epoch in record.epochs] == list(range(1, len(record.epochs) + 1))
