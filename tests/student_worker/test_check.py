@@ -29,7 +29,7 @@ def test_a_teacher_with_other_classes_is_refused(settings: NodeSettings, redis: 
     teacher = a_teacher(classes=DIGITS[::-1])
     with pytest.raises(InvalidSpec, match="differ in their classes") as error:
         check(a_record("classes", taught_by(teacher), teachers=(teacher,)), settings, redis)
-    assert error.value.details["field"] == "teachers.0"
+    assert error.value.details["field"] == "teachers.0.name"
 
 
 def test_a_teacher_of_other_images_is_refused(settings: NodeSettings, redis: Redis):
