@@ -51,7 +51,7 @@ def stop_parts(
     """Stop in order: who uses a part is stopped before it. Returns whether anything ran."""
     _stop("the control plane", plane, grace_s=10.0, say=say)
     leaders = [state.ray.process] if state.ray and state.ray.process else []
-    _interrupt_drivers(state.mark, leaders, say=say)
+    _interrupt_drivers(state.mark, leaders)
     _stop("Ray", ray, grace_s=15.0, say=say)
     num_left = stop_remains(state.mark, leaders, keep=[redis.pid] if redis else [])
     _stop("Redis", redis, grace_s=10.0, say=say)
@@ -84,15 +84,16 @@ def end(child: Child | None, *, kill: bool) -> None:
         child.stop(10.0)
 
 
-def _interrupt_drivers(mark: str, leaders: Sequence[ProcessId], *, say: Say) -> None:
-    """Let each running attempt say, while Redis still hears it, that it was interrupted: that is no failure of its job."""
+def _interrupt_drivers(mark: str, leaders: Sequence[ProcessId]) -> None:
+    """Let each running attempt say, while Redis still hears it, that it was interrupted: that is no failure of its job.
+
+    One that has had its last word already, and whose process is about to end, hears nothing of it.
+    """
     drivers = [process for process in remains(mark, leaders) if _drives_an_attempt(process)]
     for driver in drivers:
         with contextlib.suppress(psutil.Error):
             driver.send_signal(signal.SIGINT)
-    if drivers:
-        psutil.wait_procs(drivers, timeout=DRIVERS_S)
-        say(f"interrupted {len(drivers)} running {'job' if len(drivers) == 1 else 'jobs'}")
+    psutil.wait_procs(drivers, timeout=DRIVERS_S)
 
 
 def _drives_an_attempt(process: psutil.Process) -> bool:
