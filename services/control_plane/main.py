@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from distill.contracts import names
 from services.control_plane import problems
 from services.control_plane.context import Context
+from services.control_plane.guarded import guarded
 from services.control_plane.limits import BodyLimit
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
@@ -90,16 +91,19 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 async def _apply_for_ever(store: Store, blocking: Redis, reconciler: Reconciler) -> None:
     """Apply facts as workers append them; the reconciler's rounds catch what this misses."""
     cursor = "$"
+
+    async def apply_next() -> None:
+        nonlocal cursor
+        entries = await read_streams(blocking, {names.WAKE_KEY: cursor}, block_ms=WAKE_BLOCK_MS)
+        cursor = entries[-1][1] if entries else cursor
+        for kind, identity in sorted({(fields["kind"], fields["id"]) for _, _, fields in entries}):
+            await guarded(f"{kind} {identity}", _apply(store, reconciler, KINDS[kind], identity))
+
     while True:
-        try:
-            entries = await read_streams(blocking, {names.WAKE_KEY: cursor}, block_ms=WAKE_BLOCK_MS)
-            for kind, identity in sorted({(fields["kind"], fields["id"]) for _, _, fields in entries}):
-                if await store.apply_pending(KINDS[kind], identity):
-                    reconciler.wake()
-            cursor = entries[-1][1] if entries else cursor
-        except (RedisError, OSError) as error:
-            log.warning("Redis doesn't answer (%s); facts wait in their inboxes", error)
+        if not await guarded("reading what workers said", apply_next()):
             await asyncio.sleep(RETRY_S)
-        except Exception:
-            log.exception("a fact could not be applied; the next round tries again")
-            await asyncio.sleep(RETRY_S)
+
+
+async def _apply(store: Store, reconciler: Reconciler, kind: names.Kind, identity: str) -> None:
+    if await store.apply_pending(kind, identity):
+        reconciler.wake()

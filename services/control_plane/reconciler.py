@@ -8,11 +8,9 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Awaitable
 from pathlib import Path
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from distill.contracts import names
 from distill.contracts.base import now
@@ -20,6 +18,7 @@ from distill.contracts.errors import DependencyDown
 from distill.contracts.facts import StudyReported
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from services.control_plane.attempts import Attempts
+from services.control_plane.guarded import guarded
 from services.control_plane.pool import Pool
 from services.control_plane.ray_rest import ClusterResources, RayRest
 from services.control_plane.store import Store
@@ -54,7 +53,7 @@ class Reconciler:
         """Go round until cancelled."""
         while True:
             self._woken.clear()
-            await _guarded("this round", self.round())
+            await guarded("this round", self.round())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ROUND_S):  # Python 3.11's wait_for can swallow a cancellation
                     await self._woken.wait()
@@ -64,14 +63,14 @@ class Reconciler:
         if not await self._hold_lease():
             return
         jobs = await self._active_jobs()
-        await asyncio.gather(*(_guarded(f"job {job.id}", self._attempts.tend(job)) for job in jobs))
+        await asyncio.gather(*(guarded(f"job {job.id}", self._attempts.tend(job)) for job in jobs))
         teachers = await self._store.teachers()
-        await _guarded("starting jobs", self._start_queued())
-        await asyncio.gather(*(_guarded(f"teacher {one.name}", self._pool.tend_checks(one)) for one in teachers))
-        await _guarded("deploying teachers", self._pool.deploy(await self._active_jobs(), teachers))
+        await guarded("starting jobs", self._start_queued())
+        await asyncio.gather(*(guarded(f"teacher {one.name}", self._pool.tend_checks(one)) for one in teachers))
+        await guarded("deploying teachers", self._pool.deploy(await self._active_jobs(), teachers))
         studies = await self._store.studies(await self._store.active("study"))
         for study in studies:
-            await _guarded(f"the report of {study.id}", self._report(study))
+            await guarded(f"the report of {study.id}", self._report(study))
 
     async def give_up_lease(self) -> None:
         """Let another control plane act at once."""
@@ -101,11 +100,16 @@ class Reconciler:
         return True
 
     async def _active_jobs(self) -> list[JobRecord]:
-        identities = await self._store.active("job")
-        for identity in identities:
-            await self._store.apply_pending("job", identity)
-        jobs = await self._store.jobs(identities)
-        return sorted((job for job in jobs if not job.state.is_final), key=lambda job: (job.created_at, job.id))
+        found: list[JobRecord] = []
+        for identity in await self._store.active("job"):
+            await guarded(f"job {identity}", self._look_at(identity, found))
+        return sorted(found, key=lambda job: (job.created_at, job.id))
+
+    async def _look_at(self, identity: str, found: list[JobRecord]) -> None:
+        await self._store.apply_pending("job", identity)
+        job = await self._store.job(identity)
+        if not job.state.is_final:
+            found.append(job)
 
     async def _start_queued(self) -> None:
         jobs = await self._active_jobs()
@@ -118,13 +122,3 @@ class Reconciler:
         if all(job.state.is_final for job in jobs.values()):
             folder = await asyncio.to_thread(write_study_report, study, jobs, storage=self._storage)
             await self._store.append("study", study.id, StudyReported(report=folder, at=now()))
-
-
-async def _guarded(what: str, doing: Awaitable[None]) -> None:
-    """What goes wrong with one thing is logged, and holds up no other; the next round tries again."""
-    try:
-        await doing
-    except (RedisError, DependencyDown, OSError) as error:
-        log.warning("%s was cut short: %s", what, error)
-    except Exception:
-        log.exception("%s failed; the next round tries again", what)

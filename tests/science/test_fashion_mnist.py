@@ -74,9 +74,8 @@ def test_an_idx_file_of_the_wrong_length_is_refused(tmp_path):
         read_idx(tmp_path / "other", field="dataset.source")
 
 
-def test_a_cached_copy_that_is_not_the_published_data_is_refused(named):
-    if fashion_mnist.DEBIAN_FOLDER.is_dir():
-        pytest.skip("Debian's package comes before the cache")
+def test_a_cached_copy_that_is_not_the_published_data_is_refused(named, monkeypatch):
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", named.cache / "not-installed")  # it would come before the cache
     named.cache.mkdir()
     named.fashion_mnist.rename(named.cache / "fashion-mnist")
     fetched = named.model_copy(update={"fashion_mnist": None})

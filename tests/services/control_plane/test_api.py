@@ -6,12 +6,15 @@ from typing import Any
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from distill.contracts import names
 from distill.contracts.base import now
-from distill.contracts.facts import AttemptClaimed, AttemptEnded, PhaseReached
+from distill.contracts.facts import AttemptClaimed, AttemptEnded, CancelAsked, PhaseReached
 from distill.contracts.measures import Artifact, AttemptResult
 from distill.contracts.records import JobState, Outcome, Phase
+from distill.journal.client import open_redis
+from distill.journal.journal import append_fact
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
 from tests.services.control_plane.records import JOB, TAUGHT, a_teacher, said
@@ -209,3 +212,24 @@ async def test_health_is_the_process_and_readiness_names_what_is_missing(api: ht
     assert answer.json()["dependencies"]["redis"] == "ok"
     assert "doesn't answer" in answer.json()["dependencies"]["ray"]
     assert answer.json()["warnings"] == []
+
+
+@pytest.fixture
+async def another_acts(redis: Redis) -> None:
+    """Another control plane holds the lease: this one makes no rounds, which would apply facts too."""
+    await redis.set(names.RECONCILER_KEY, "another")
+
+
+@pytest.mark.usefixtures("another_acts")
+async def test_a_record_that_can_not_be_read_holds_up_no_other_jobs_facts(
+    api: httpx.AsyncClient, store: Store, redis: Redis, own_redis_url: str
+):
+    broken, whole = await submitted(api, name="a-broken"), await submitted(api, name="b-whole")
+    await redis.set(names.record_key("job", broken), "{torn")
+    with open_redis(own_redis_url) as worker:
+        append_fact(worker, "job", broken, CancelAsked(at=now()))
+        append_fact(worker, "job", whole, CancelAsked(at=now()))
+    events = names.events_key("job", whole)
+    [[created, _]] = await redis.xrange(events, count=1)
+    assert await redis.xread({events: created}, block=4000)
+    assert (await store.job(whole)).state is JobState.CANCELLED

@@ -169,3 +169,13 @@ async def test_only_the_holder_of_the_lease_acts(
     await reconciler.give_up_lease()
     await second.round()
     assert set(ray.jobs) == {"digits-abc234-1"}
+
+
+async def test_a_record_that_can_not_be_read_holds_up_no_other_job(
+    store: Store, redis: Redis, reconciler: Reconciler, ray: FakeRay, caplog: pytest.LogCaptureFixture
+):
+    await store.create_jobs([a_queued_job("broken-abc234"), a_queued_job("whole-abc234")])
+    await redis.set(names.record_key("job", "broken-abc234"), "{torn")
+    await reconciler.round()
+    assert set(ray.jobs) == {"whole-abc234-1"}
+    assert "job broken-abc234 failed" in caplog.text

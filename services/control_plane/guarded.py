@@ -1,0 +1,26 @@
+"""Where the control plane's background work meets trouble: it is logged, and holds up nothing else."""
+
+import logging
+from collections.abc import Awaitable
+
+from redis.exceptions import RedisError
+
+from distill.contracts.errors import DependencyDown
+
+log = logging.getLogger(__name__)
+
+
+async def guarded(what: str, doing: Awaitable[object]) -> bool:
+    """Do it, and return whether it went well; what goes wrong is logged, a bug of ours with its traceback.
+
+    For loops that must outlive any one thing that they care for, and come back to it.
+    """
+    try:
+        await doing
+    except (RedisError, DependencyDown, OSError) as error:
+        log.warning("%s was cut short: %s", what, error)
+        return False
+    except Exception:  # whatever it is, the other jobs and teachers still need care
+        log.exception("%s failed", what)
+        return False
+    return True
