@@ -97,10 +97,10 @@ async def _apply_for_ever(store: Store, blocking: Redis, reconciler: Reconciler)
         entries = await read_streams(blocking, {names.WAKE_KEY: cursor}, block_ms=WAKE_BLOCK_MS)
         cursor = entries[-1][1] if entries else cursor
         for kind, identity in sorted({(fields["kind"], fields["id"]) for _, _, fields in entries}):
-            await guarded(f"{kind} {identity}", _apply(store, reconciler, KINDS[kind], identity))
+            await guarded(f"{kind} {identity}", _apply, store, reconciler, KINDS[kind], identity)
 
     while True:
-        if not await guarded("reading what workers said", apply_next()):
+        if not await guarded("reading what workers said", apply_next):
             await asyncio.sleep(RETRY_S)
 
 

@@ -53,7 +53,7 @@ class Reconciler:
         """Go round until cancelled."""
         while True:
             self._woken.clear()
-            await guarded("this round", self.round())
+            await guarded("this round", self.round)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ROUND_S):  # Python 3.11's wait_for can swallow a cancellation
                     await self._woken.wait()
@@ -63,14 +63,14 @@ class Reconciler:
         if not await self._hold_lease():
             return
         jobs = await self._active_jobs()
-        await asyncio.gather(*(guarded(f"job {job.id}", self._attempts.tend(job)) for job in jobs))
+        await asyncio.gather(*(guarded(f"job {job.id}", self._attempts.tend, job) for job in jobs))
         teachers = await self._store.teachers()
-        await guarded("starting jobs", self._start_queued())
-        await asyncio.gather(*(guarded(f"teacher {one.name}", self._pool.tend_checks(one)) for one in teachers))
-        await guarded("deploying teachers", self._pool.deploy(await self._active_jobs(), teachers))
+        await guarded("starting jobs", self._start_queued)
+        await asyncio.gather(*(guarded(f"teacher {one.name}", self._pool.tend_checks, one) for one in teachers))
+        await guarded("deploying teachers", self._pool.deploy, await self._active_jobs(), teachers)
         studies = await self._store.studies(await self._store.active("study"))
         for study in studies:
-            await guarded(f"the report of {study.id}", self._report(study))
+            await guarded(f"the report of {study.id}", self._report, study)
 
     async def give_up_lease(self) -> None:
         """Let another control plane act at once."""
@@ -102,7 +102,7 @@ class Reconciler:
     async def _active_jobs(self) -> list[JobRecord]:
         found: list[JobRecord] = []
         for identity in await self._store.active("job"):
-            await guarded(f"job {identity}", self._look_at(identity, found))
+            await guarded(f"job {identity}", self._look_at, identity, found)
         return sorted(found, key=lambda job: (job.created_at, job.id))
 
     async def _look_at(self, identity: str, found: list[JobRecord]) -> None:
