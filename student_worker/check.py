@@ -6,10 +6,10 @@ from redis import Redis
 
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import InvalidData, InvalidSpec
-from distill.contracts.job import StudentSpec
 from distill.contracts.models import ImageInput, InputSpec, TransformersModel, VectorInput
 from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
+from distill.contracts.students import StudentSpec
 from distill.contracts.teachers import ResolvedTeacher
 from distill.science.datasets import check_batch, check_labels, load
 from distill.science.export import check_exportable

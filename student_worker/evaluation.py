@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distill.contracts.job import EnsembleSpec
+from distill.contracts.ensemble import EnsembleSpec
 from distill.contracts.measures import Predictions, Quality, TeacherQuality
 from distill.contracts.teachers import ResolvedTeacher
 from distill.science.datasets import Dataset

@@ -1,8 +1,8 @@
 """The model card: what a student is, what it learned from, what it is worth, and how to load it without Stillhouse."""
 
-from distill.contracts.job import LabelsTerm, SoftTargetsTerm
 from distill.contracts.measures import AttemptResult, Quality
 from distill.contracts.records import JobRecord
+from distill.contracts.words import term_in_words
 
 CARD = """\
 # {name}
@@ -86,13 +86,7 @@ def _teachers(record: JobRecord) -> str:
 
 
 def _objective(record: JobRecord) -> str:
-    return " + ".join(_term(term) for term in record.spec.objective)
-
-
-def _term(term: LabelsTerm | SoftTargetsTerm) -> str:
-    if isinstance(term, LabelsTerm):
-        return f"{term.weight:g} x labels"
-    return f"{term.weight:g} x soft targets at temperature {term.temperature:g}"
+    return " + ".join(term_in_words(term) for term in record.spec.objective)
 
 
 def _rows(result: AttemptResult) -> list[str]:

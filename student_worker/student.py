@@ -6,7 +6,6 @@ import torch
 from redis import Redis
 
 from distill.contracts.errors import AttemptSuperseded, InvalidSpec, InvalidWeights
-from distill.contracts.job import StudentSpec, TransformersStudent
 from distill.contracts.measures import AttemptResult
 from distill.contracts.models import (
     FolderWeights,
@@ -17,6 +16,7 @@ from distill.contracts.models import (
     ZooModel,
 )
 from distill.contracts.settings import NodeSettings
+from distill.contracts.students import StudentSpec, TransformersStudent
 from distill.journal.watch import read_record
 from distill.science.datasets import Dataset
 from distill.science.datasets.paths import inside_root

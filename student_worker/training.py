@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distill.contracts.job import EnsembleSpec, LabelsTerm, Term, TrainingSpec
+from distill.contracts.ensemble import EnsembleSpec
+from distill.contracts.job import TrainingSpec
+from distill.contracts.objective import LabelsTerm, Term
 from distill.contracts.teachers import ResolvedTeacher
 from distill.science.models import Classifier
 from distill.science.objective import MemberLayout, Objective, Targets

@@ -1,12 +1,28 @@
 """The job file: one student, trained once. No code in it, and unknown keys are refused."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from distill.contracts.base import InWords, Name, Spec
 from distill.contracts.datasets import DatasetSpec, NoLabels
-from distill.contracts.models import TransformersModel, TransformersWeightsRef, WeightsRef, ZooModel
+from distill.contracts.ensemble import EnsembleSpec, MeanProbability
+from distill.contracts.objective import (
+    AverageTarget,
+    FusedTarget,
+    LabelsTerm,
+    PeersTarget,
+    SelfTarget,
+    ServedTarget,
+    Target,
+    TaughtTerm,
+    Term,
+    ViewTarget,
+)
+from distill.contracts.schedules import extremes
+from distill.contracts.scheme import Fusion, MovingAverage, Offline, Online, SchemeSpec, SelfTaught, Transformed
+from distill.contracts.students import StudentSpec
 
 TeacherRef = Annotated[
     str,
@@ -16,93 +32,12 @@ TeacherRef = Annotated[
 """``name@version`` or ``name@alias``, such as ``fashion@3`` or ``fashion@prod``."""
 
 
-class ZooStudent(ZooModel):
-    """A student of the zoo."""
-
-    init_from: WeightsRef | None = None
-    """Start from these weights rather than from random ones."""
-
-
-class TransformersStudent(TransformersModel):
-    """A student of the transformers library."""
-
-    init_from: TransformersWeightsRef | None = None
-    """A folder gives its configuration too, which ``config`` overrides."""
-
-
-StudentSpec = Annotated[ZooStudent | TransformersStudent, Field(discriminator="source")]
-
-
 class TeacherUse(Spec):
     """A teacher of the pool, and how much its word counts."""
 
     name: TeacherRef
     weight: float = Field(default=1.0, gt=0)
     """Split evenly over the teacher's members."""
-
-
-class MeanProbability(Spec):
-    """The weighted mean of the members' softened probabilities."""
-
-    combine: Literal["mean_probability"] = "mean_probability"
-
-
-class MeanLogit(Spec):
-    """The weighted mean of the members' logits."""
-
-    combine: Literal["mean_logit"]
-
-
-EnsembleSpec = Annotated[MeanProbability | MeanLogit, Field(discriminator="combine")]
-
-
-class Offline(Spec):
-    """Frozen, served teachers."""
-
-    kind: Literal["offline"] = "offline"
-
-
-SchemeSpec = Offline
-"""A tagged union on ``kind`` as soon as there is a second scheme."""
-
-
-class ServedTarget(Spec):
-    """The pool's answer: the combined ensemble, or one teacher or member of it."""
-
-    source: Literal["served"] = Field(default="served", alias="from")
-    teacher: int | None = Field(default=None, ge=0)
-    """Position in ``teachers``; left out: all of them, combined."""
-    member: int | None = Field(default=None, ge=0)
-    """Position among that teacher's members; left out: all of them, combined."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    @model_validator(mode="after")
-    def _member_of_a_teacher(self) -> Self:
-        if self.member is not None and self.teacher is None:
-            raise ValueError("'member' needs 'teacher': the position of the teacher that it belongs to")
-        return self
-
-
-class LabelsTerm(Spec):
-    """Cross-entropy with the true labels, mean over the labelled rows of the step; no labels, no term."""
-
-    kind: Literal["labels"]
-    weight: float = Field(default=1.0, ge=0)
-    smoothing: float = Field(default=0.0, ge=0, lt=1)
-
-
-class SoftTargetsTerm(Spec):
-    """KL(teacher || student) of softened distributions, times T squared (Hinton, Vinyals, Dean, 2015)."""
-
-    kind: Literal["soft_targets"]
-    weight: float = Field(default=1.0, ge=0)
-    temperature: float = Field(default=4.0, gt=0, le=1000)
-    """Divides logits on both sides; 1.0 leaves them as they are."""
-    target: ServedTarget = ServedTarget()
-
-
-Term = Annotated[LabelsTerm | SoftTargetsTerm, Field(discriminator="kind")]
 
 
 class Sgd(Spec):
@@ -208,23 +143,24 @@ class JobSpec(Spec):
     compute: ComputeSpec = ComputeSpec()
     limits: LimitsSpec = LimitsSpec()
 
+    @property
+    def learns_from_labels_alone(self) -> bool:
+        """Nobody teaches it: not the pool, not its peers, not itself."""
+        return not taught_terms(self.objective)
+
     @model_validator(mode="after")
-    def _terms_have_targets(self) -> Self:
-        if all(term.weight == 0 for term in self.objective):
+    def _something_is_learned(self) -> Self:
+        if all(extremes(term.weight)[1] == 0 for term in self.objective):
             raise ValueError("objective: every weight is 0, so nothing would be learned; give one term a weight > 0")
-        served = [term for term in self.objective if isinstance(term, SoftTargetsTerm)]
-        if served and not self.teachers:
-            raise ValueError(
-                "objective: 'soft_targets' needs a teacher, and 'teachers' is empty; name one, or drop the term"
-            )
-        if self.teachers and not served:
+        return self
+
+    @model_validator(mode="after")
+    def _targets_are_there(self) -> Self:
+        terms = taught_terms(self.objective)
+        for term in terms:
+            check_target(term.target, self.scheme, num_teachers=len(self.teachers), kind=term.kind)
+        if self.teachers and not any(isinstance(term.target, ServedTarget) for term in terms):
             raise ValueError("teachers: no term of the objective uses them; add a 'soft_targets' term, or drop them")
-        for term in served:
-            if term.target.teacher is not None and term.target.teacher >= len(self.teachers):
-                raise ValueError(
-                    f"objective: target.teacher is {term.target.teacher}, but positions in 'teachers' "
-                    f"go from 0 to {len(self.teachers) - 1}"
-                )
         return self
 
     @model_validator(mode="after")
@@ -242,37 +178,44 @@ class JobSpec(Spec):
         return self
 
 
-class StudySpec(Spec):
-    """A job, and what it is compared with."""
-
-    version: Literal[1] = 1
-    name: Name
-    job: JobSpec
-    baseline: bool = True
-    """Train the same student without teachers too, on the same labels, at equal steps."""
-
-    @model_validator(mode="after")
-    def _baseline_can_learn(self) -> Self:
-        if self.baseline and isinstance(self.job.dataset.labels, NoLabels):
-            raise ValueError("baseline: it learns from labels, and job.dataset.labels is 'none'; set 'baseline: false'")
-        return self
-
-    def children(self) -> dict[str, JobSpec]:
-        """Role -> job file of each child, in the order in which they start."""
-        children = {"student": self.job}
-        if self.baseline and self.job.teachers:
-            children["baseline"] = without_teachers(self.job)
-        return children
+def taught_terms(objective: Sequence[Term]) -> list[TaughtTerm]:
+    """The terms that need somebody's answers, not labels alone."""
+    return [term for term in objective if not isinstance(term, LabelsTerm)]
 
 
-def without_teachers(job: JobSpec) -> JobSpec:
-    """The same student, data, steps and schedule, taught by labels alone."""
-    terms = tuple(term for term in job.objective if isinstance(term, LabelsTerm) and term.weight > 0)
-    smoothing = terms[0].smoothing if terms else 0.0
-    return job.model_copy(
-        update={
-            "name": f"{job.name[:39].rstrip('-')}-baseline",
-            "teachers": (),
-            "objective": (LabelsTerm(kind="labels", smoothing=smoothing),),
-        }
-    )
+def check_target(target: Target, scheme: SchemeSpec, *, num_teachers: int, kind: str) -> None:
+    """See that the scheme, or the pool, supplies a term's target.
+
+    Raises:
+        ValueError: beginning with the field to mend.
+    """
+    match target, scheme:
+        case ServedTarget(), _ if not num_teachers:
+            raise ValueError(
+                f"objective: '{kind}' needs a teacher, and 'teachers' is empty; name one, drop the term, or give it "
+                "another target"
+            )
+        case ServedTarget(teacher=int(teacher)), _ if teacher >= num_teachers:
+            raise ValueError(
+                f"objective: target.teacher is {teacher}, but positions in 'teachers' go from 0 to {num_teachers - 1}"
+            )
+        case (ServedTarget(), _) | (PeersTarget(), Online()) | (SelfTarget(), SelfTaught()):
+            return
+        case (FusedTarget(), Online(fusion=Fusion())) | (AverageTarget(), SelfTaught(average=MovingAverage())):
+            return
+        case ViewTarget(), SelfTaught(view=Transformed()):
+            return
+        case _:
+            raise ValueError(
+                f"objective: the target of '{kind}' comes from '{target.source}', and {SUPPLIED_BY[target.source]}"
+            )
+
+
+SUPPLIED_BY = {
+    "peers": "only the scheme 'online' supplies that; set scheme.kind and scheme.peers",
+    "fused": "only the scheme 'online' with 'fusion' supplies that; set scheme.fusion",
+    "self": "only the scheme 'self' supplies that; set scheme.kind",
+    "average": "only the scheme 'self' with 'average' supplies that; set scheme.average",
+    "view": "only the scheme 'self' with 'view' supplies that; set scheme.view",
+}
+"""What a person has to set for a target of each source."""

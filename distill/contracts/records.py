@@ -7,7 +7,8 @@ from pydantic import Field
 from distill.contracts.base import Digest, Name, Stored, Timestamp
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import Problem
-from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.job import JobSpec
+from distill.contracts.study import StudySpec
 from distill.contracts.teachers import ResolvedTeacher
 
 

@@ -6,7 +6,7 @@ Shapes: N rows, M members, C classes.
 import torch
 from torch import Tensor
 
-from distill.contracts.job import EnsembleSpec, MeanProbability
+from distill.contracts.ensemble import EnsembleSpec, MeanProbability
 from distill.science.losses import at_least_float32
 
 

@@ -10,8 +10,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from distill.contracts.ensemble import EnsembleSpec
 from distill.contracts.errors import InvalidSpec
-from distill.contracts.job import EnsembleSpec, LabelsTerm, ServedTarget, SoftTargetsTerm, Term
+from distill.contracts.objective import LabelsTerm, ServedTarget, SoftTargetsTerm, Term
 from distill.science.ensembles import combine
 from distill.science.losses import label_loss, soft_probability_loss
 

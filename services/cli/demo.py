@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from distill.contracts.errors import InvalidData, InvalidSpec, StillhouseError
-from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.job import JobSpec
+from distill.contracts.study import StudySpec
 from distill.contracts.teachers import MemberFromJob, TeacherSpec, TeacherVersionSpec, TeacherVersionState
 from services.cli.exit_codes import INTERRUPTED, OK
 from services.cli.screen import console, duration, say, show_markdown, show_table

@@ -9,7 +9,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from distill.contracts.errors import InvalidSpec, Problem
 from distill.contracts.explain import explain
-from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.job import JobSpec
+from distill.contracts.study import StudySpec
 
 Model = TypeVar("Model")
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from distill.contracts.errors import InvalidSpec, NotFound
-from distill.contracts.job import StudySpec
 from distill.contracts.records import JobRecord, JobState
+from distill.contracts.study import StudySpec
 from services.cli.call import client_of, job_of, kind_of
 from services.cli.exit_codes import INTERRUPTED
 from services.cli.screen import Json, ago, say, show_json, show_line, show_markdown, show_table

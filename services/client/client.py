@@ -10,10 +10,11 @@ from urllib.parse import quote
 import httpx
 
 from distill.contracts.errors import NotFound
-from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.job import JobSpec
 from distill.contracts.measures import Artifact
 from distill.contracts.records import JobRecord, JobState
 from distill.contracts.report import Report
+from distill.contracts.study import StudySpec
 from distill.contracts.teachers import TeacherRecord, TeacherSpec, TeacherVersion, TeacherVersionSpec
 from services.client.download import download
 from services.client.following import Followed, follow

@@ -1,12 +1,15 @@
 """What can be checked of a job before anything runs: paths, members, classes, room. Each error names its field."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from distill.contracts.datasets import DatasetSpec
+from distill.contracts.ensemble import SteppedMembers, Weighted
 from distill.contracts.errors import InvalidSpec, NoRoom
-from distill.contracts.job import JobSpec, SoftTargetsTerm
-from distill.contracts.teachers import ResolvedTeacher, TeacherManifest
+from distill.contracts.job import JobSpec
+from distill.contracts.objective import FeatureTerm, ServedTarget, TaughtTerm
+from distill.contracts.teachers import MemberManifest, ResolvedTeacher, TeacherManifest
 from services.control_plane.ray_rest import ClusterResources
 
 
@@ -36,20 +39,81 @@ def confine(root: Path, path: str, field: str) -> Path:
 
 
 def check_members(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) -> None:
-    """Raises InvalidSpec where a term names a member that its teacher doesn't have."""
+    """See that every member that the job file names is there.
+
+    Raises:
+        InvalidSpec: a term's target, the ensemble's members or its weights name another.
+    """
     for i, term in enumerate(spec.objective):
-        if not isinstance(term, SoftTargetsTerm) or term.target.teacher is None or term.target.member is None:
+        if isinstance(term, TaughtTerm) and isinstance(term.target, ServedTarget):
+            _check_member(term.target, teachers, f"{prefix}objective.{i}.target.member")
+    total = sum(len(teacher.manifest.members) for teacher in teachers)
+    if not total:
+        return
+    if isinstance(spec.ensemble.members, SteppedMembers):
+        for i, positions in enumerate(spec.ensemble.members.values):
+            if max(positions) >= total:
+                raise _no_such_member(
+                    f"{prefix}ensemble.members.values.{i}", "all teachers together", max(positions), total
+                )
+    if isinstance(spec.ensemble, Weighted) and len(spec.ensemble.weights) != total:
+        raise InvalidSpec(
+            f"{prefix}ensemble.weights: the teachers have {total} members in all, and {len(spec.ensemble.weights)} weights are given",
+            field=f"{prefix}ensemble.weights",
+            got=f"{len(spec.ensemble.weights)} weights",
+            expected=f"{total} weights",
+        )
+
+
+def check_taps(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) -> None:
+    """See that each member that a feature term asks has the modules that its pairs name.
+
+    Raises:
+        InvalidSpec: with the names that do exist.
+    """
+    for i, term in enumerate(spec.objective):
+        if not isinstance(term, FeatureTerm) or not isinstance(term.target, ServedTarget):
             continue
-        teacher = teachers[term.target.teacher]
-        count = len(teacher.manifest.members)
-        if term.target.member >= count:
-            field = f"{prefix}objective.{i}.target.member"
-            raise InvalidSpec(
-                f"{field}: {teacher.reference} has {count} members, at positions 0 to {count - 1}",
-                field=field,
-                got=str(term.target.member),
-                expected=f"0 to {count - 1}",
-            )
+        for j, pair in enumerate(term.pairs):
+            for name in (pair.teacher,) if isinstance(pair.teacher, str) else pair.teacher:
+                for where, member in _targeted(term.target, teachers):
+                    if name not in member.taps:
+                        raise _no_such_tap(f"{prefix}objective.{i}.pairs.{j}.teacher", where, name, list(member.taps))
+
+
+def _targeted(target: ServedTarget, teachers: Sequence[ResolvedTeacher]) -> Iterator[tuple[str, MemberManifest]]:
+    for position, teacher in enumerate(teachers):
+        for number, member in enumerate(teacher.manifest.members):
+            if target.teacher in {None, position} and target.member in {None, number}:
+                yield f"member {number} of {teacher.reference}", member
+
+
+def _no_such_tap(field: str, where: str, name: str, there: list[str]) -> InvalidSpec:
+    near = difflib.get_close_matches(name, there, n=1)
+    return InvalidSpec(
+        f"{field}: {where} has no module '{name}'; it has: {', '.join(there)}",
+        field=field,
+        got=name,
+        expected=f"one of {', '.join(there)}"[:500],
+        hint=f"did you mean '{near[0]}'?" if near else None,
+    )
+
+
+def _check_member(target: ServedTarget, teachers: Sequence[ResolvedTeacher], field: str) -> None:
+    if target.teacher is None or target.member is None:
+        return
+    teacher = teachers[target.teacher]
+    if target.member >= len(teacher.manifest.members):
+        raise _no_such_member(field, teacher.reference, target.member, len(teacher.manifest.members))
+
+
+def _no_such_member(field: str, who: str, position: int, count: int) -> InvalidSpec:
+    return InvalidSpec(
+        f"{field}: {who} {'have' if ' ' in who else 'has'} {count} members, at positions 0 to {count - 1}",
+        field=field,
+        got=str(position),
+        expected=f"0 to {count - 1}",
+    )
 
 
 def check_classes(data: DatasetSpec, manifests: Sequence[TeacherManifest], prefix: str) -> None:

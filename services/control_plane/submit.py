@@ -9,9 +9,10 @@ from distill.contracts import names
 from distill.contracts.base import digest_of, now
 from distill.contracts.datasets import ArrayData, ImageFolderData, ParquetData
 from distill.contracts.errors import Conflict, InvalidSpec, NotFound, UnknownTeacher
-from distill.contracts.job import JobSpec, StudySpec, TeacherUse
+from distill.contracts.job import JobSpec, TeacherUse
 from distill.contracts.models import FileWeights, FolderWeights, JobWeights
 from distill.contracts.records import JobRecord, JobState, Reason, StudyRecord
+from distill.contracts.study import StudySpec
 from distill.contracts.teachers import (
     CheckedMember,
     MemberFromFile,
@@ -22,7 +23,7 @@ from distill.contracts.teachers import (
     TeacherVersionSpec,
     TeacherVersionState,
 )
-from services.control_plane.checks import check_classes, check_members, check_room, confine
+from services.control_plane.checks import check_classes, check_members, check_room, check_taps, confine
 from services.control_plane.decisions import needs
 from services.control_plane.deployment import replicas_of
 from services.control_plane.ray_rest import ClusterResources
@@ -70,6 +71,7 @@ class Submission:
         versions = [await self._ready(use, f"{prefix}teachers.{i}.name") for i, use in enumerate(spec.teachers)]
         teachers = [_resolved(use, version) for use, version in zip(spec.teachers, versions, strict=True)]
         check_members(spec, teachers, prefix)
+        check_taps(spec, teachers, prefix)
         check_classes(spec.dataset, [teacher.manifest for teacher in teachers], prefix)
         self._check_paths(spec, prefix)
         await self._check_init_from(spec, prefix)

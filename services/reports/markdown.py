@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
-from distill.contracts.job import LabelsTerm, Term
 from distill.contracts.report import LearnedFrom, Report, ReportJob, ReportModel
+from distill.contracts.words import term_in_words
 from services.reports.words import count, factor, percent, points, quantity, seconds
 
 _NOTHING = "-"
@@ -139,7 +139,7 @@ def _settings(jobs: Sequence[ReportJob]) -> str:
 
 def _job_settings(job: ReportJob) -> Iterator[str]:
     spec = job.spec
-    yield " + ".join(_term(term) for term in spec.objective)
+    yield " + ".join(term_in_words(term) for term in spec.objective)
     if spec.teachers:
         yield f"answers of {', '.join(use.name for use in spec.teachers)} combined by {spec.ensemble.combine}"
     optimizer = spec.training.optimizer.model_dump()
@@ -150,12 +150,6 @@ def _job_settings(job: ReportJob) -> Iterator[str]:
         f"{spec.training.precision}, {count(spec.compute.workers, 'worker')}"
     )
     yield f"augmentation {spec.dataset.augmentation.policy}"
-
-
-def _term(term: Term) -> str:
-    if isinstance(term, LabelsTerm):
-        return f"{term.weight:g} x labels"
-    return f"{term.weight:g} x soft targets (temperature {term.temperature:g})"
 
 
 def _loading(report: Report) -> str:

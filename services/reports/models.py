@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from distill.contracts.datasets import DatasetFacts
-from distill.contracts.job import LabelsTerm, StudentSpec
 from distill.contracts.measures import AttemptResult, Predictions, Quality, Size, TeacherQuality
 from distill.contracts.models import ModelSpec
+from distill.contracts.objective import LabelsTerm
 from distill.contracts.records import JobRecord
 from distill.contracts.report import LearnedFrom, ModelRole, ReportModel
+from distill.contracts.schedules import extremes
+from distill.contracts.students import StudentSpec
 from distill.contracts.teachers import MemberManifest, ResolvedTeacher
 
 
@@ -130,7 +132,7 @@ def _of_job(job: JobRecord, result: AttemptResult | None, student_data: DatasetF
     data = result.dataset if result else job.dataset
     if data is None:
         return None
-    uses_labels = any(isinstance(term, LabelsTerm) and term.weight > 0 for term in job.spec.objective)
+    uses_labels = any(isinstance(term, LabelsTerm) and extremes(term.weight)[1] > 0 for term in job.spec.objective)
     facts = _learned_from(
         data,
         num_rows=data.num_train if job.teachers else data.num_labelled,

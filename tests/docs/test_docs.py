@@ -13,9 +13,10 @@ import yaml
 from pydantic import BaseModel
 
 from distill.contracts import names
-from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.job import JobSpec
 from distill.contracts.names import Kind
 from distill.contracts.records import JobState, Phase
+from distill.contracts.study import StudySpec
 from distill.contracts.teachers import MemberFromFile, TeacherSpec, TeacherVersionSpec
 from services.cli.files import load_spec
 from services.cli.main import app

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from distill.contracts.job import StudySpec
 from distill.contracts.measures import AttemptResult
 from distill.contracts.records import JobRecord, JobState
 from distill.contracts.report import Report
+from distill.contracts.study import StudySpec
 from services.client.client import StillhouseClient
 from services.control_plane.views import StudyView
 from services.stack.stack import Stack

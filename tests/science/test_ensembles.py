@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.contracts.job import MeanLogit, MeanProbability
+from distill.contracts.ensemble import MeanLogit, MeanProbability
 from distill.science.ensembles import combine
 
 MEAN_LOGIT = MeanLogit(combine="mean_logit")

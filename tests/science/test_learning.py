@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from distill.contracts.datasets import DigitsData
-from distill.contracts.job import CosineSchedule, LabelsTerm, MeanProbability, Sgd, SoftTargetsTerm
+from distill.contracts.ensemble import MeanProbability
+from distill.contracts.job import CosineSchedule, Sgd
 from distill.contracts.models import ZooArgs, ZooModel
+from distill.contracts.objective import LabelsTerm, SoftTargetsTerm
 from distill.science.datasets import load
 from distill.science.inference import predict
 from distill.science.metrics import agreement, quality

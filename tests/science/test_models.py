@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from distill.contracts.errors import InvalidSpec
-from distill.contracts.job import ZooStudent
 from distill.contracts.models import (
     ImageInput,
     TokensInput,
@@ -16,6 +15,7 @@ from distill.contracts.models import (
     ZooModel,
     ZooName,
 )
+from distill.contracts.students import ZooStudent
 from distill.science.inputs import example_input
 from distill.science.models import build
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from distill.contracts.ensemble import MeanProbability
 from distill.contracts.errors import InvalidSpec
-from distill.contracts.job import LabelsTerm, MeanProbability, ServedTarget, SoftTargetsTerm
+from distill.contracts.objective import LabelsTerm, ServedTarget, SoftTargetsTerm
 from distill.science.losses import soft_target_loss
 from distill.science.objective import MemberLayout, Objective, Targets
 

@@ -6,7 +6,8 @@ Shapes: N rows, M members, C classes.
 import pytest
 import torch
 
-from distill.contracts.job import LabelsTerm, MeanProbability, SoftTargetsTerm
+from distill.contracts.ensemble import MeanProbability
+from distill.contracts.objective import LabelsTerm, SoftTargetsTerm
 from distill.science.objective import MemberLayout, Targets
 from student_worker.batches import Batch, Cursor
 from student_worker.training import SharedObjective

@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from distill.contracts.job import StudySpec
 from distill.contracts.records import JobRecord, StudyRecord
+from distill.contracts.study import StudySpec
 from services.control_plane import examples
 from services.control_plane.context import Context, Parts
 from services.control_plane.problems import documented

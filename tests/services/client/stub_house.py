@@ -16,9 +16,10 @@ from distill.contracts.base import digest_of
 from distill.contracts.errors import Conflict, NotFound, StillhouseError
 from distill.contracts.events import Event, ProgressEvent
 from distill.contracts.facts import AttemptClaimed, EpochEnded, JobCreated
-from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.job import JobSpec
 from distill.contracts.measures import Artifact
 from distill.contracts.records import JobRecord, JobState, Progress, Reason, StudyRecord
+from distill.contracts.study import StudySpec
 from distill.contracts.teachers import (
     TeacherRecord,
     TeacherSpec,

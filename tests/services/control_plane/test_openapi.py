@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.job import JobSpec
+from distill.contracts.study import StudySpec
 from distill.contracts.teachers import TeacherVersionSpec
 from services.control_plane import examples
 

@@ -9,8 +9,8 @@ from distill.contracts import names
 from distill.contracts.errors import Conflict, InvalidSpec, NotFound
 from distill.contracts.events import Event
 from distill.contracts.facts import AttemptClaimed, CancelAsked, EpochEnded, PhaseReached
-from distill.contracts.job import StudySpec
 from distill.contracts.records import Directive, JobState, Phase, StudyRecord, Wish
+from distill.contracts.study import StudySpec
 from services.control_plane.store import Store
 from tests.services.control_plane.records import NOON, TAUGHT, a_queued_job, said
 

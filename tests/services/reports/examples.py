@@ -6,7 +6,7 @@ from typing import Any
 from distill.contracts.base import digest_of
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import Problem
-from distill.contracts.job import JobSpec, StudySpec
+from distill.contracts.job import JobSpec
 from distill.contracts.measures import (
     Artifact,
     AttemptResult,
@@ -18,6 +18,7 @@ from distill.contracts.measures import (
 )
 from distill.contracts.models import ImageInput, ZooArgs, ZooModel
 from distill.contracts.records import Attempt, JobRecord, JobState, Outcome, Phase, Reason, StudyRecord
+from distill.contracts.study import StudySpec
 from distill.contracts.teachers import MemberManifest, ResolvedTeacher, TeacherManifest
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
