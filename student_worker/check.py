@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from redis import Redis
 
 from distill.contracts.datasets import DatasetFacts
+from distill.contracts.ensemble import BestMember
 from distill.contracts.errors import InvalidData, InvalidSpec
 from distill.contracts.models import ImageInput, InputSpec, TransformersModel, VectorInput
 from distill.contracts.records import JobRecord
@@ -14,9 +15,9 @@ from distill.contracts.teachers import ResolvedTeacher
 from distill.science.datasets import check_batch, check_labels, load
 from distill.science.export import check_exportable
 from distill.science.models import Classifier
-from distill.science.objective import Objective
-from student_worker.student import build_student, starting_weights, with_folder_config
-from student_worker.training import layout_of
+from student_worker.best import check_has_validation_labels
+from student_worker.learner import make_learner
+from student_worker.student import with_folder_config
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,13 @@ def check(record: JobRecord, settings: NodeSettings, redis: Redis) -> Checked:
     for place, teacher in enumerate(record.teachers):
         check_classes(teacher, dataset.facts.classes, field=f"teachers.{place}.name")
         check_input(teacher, dataset.input, field=f"teachers.{place}.name")
-    Objective(spec.objective, ensemble=spec.ensemble, layout=layout_of(record.teachers))
+    if isinstance(spec.ensemble.members, BestMember):
+        check_has_validation_labels(dataset.labels[dataset.validation_rows])
     student = with_folder_config(spec.student, settings)
-    start = starting_weights(student.init_from, settings, redis)
-    model = build_student(student, dataset, seed=spec.training.seed, start=start)
+    resolved = record.model_copy(update={"spec": spec.model_copy(update={"student": student})})
+    learner = make_learner(resolved, dataset, settings, redis)
     if isinstance(student, TransformersModel):  # those of our zoo are known to be
-        check_export(model, student, dataset.input)
+        check_export(learner.student, student, dataset.input)
     steps = dataset.facts.num_train // spec.training.batch_size
     return Checked(facts=dataset.facts, num_steps=steps * spec.training.epochs, student=student)
 

@@ -1,6 +1,7 @@
 """Checkpoints: a training cut at a step and put together again goes on as if nothing had happened, bit by bit.
 
-A folder ``step-00001234`` holds ``model.safetensors``, ``optimizer.safetensors`` and ``state.json``; nothing is pickled.
+A folder ``step-00001234`` holds ``model.safetensors`` (the student and all that is trained beside it: peers, bridges,
+heads, an average), ``optimizer.safetensors`` and ``state.json``; nothing is pickled.
 No random state is kept: order, views and dropout follow from the seed and the cursor.
 """
 
@@ -42,6 +43,8 @@ class TrainingState(Stored):
     curve: tuple[CurvePoint, ...] = ()
     teacher_rows: int = 0
     teacher_wait_s: float = 0.0
+    best_member: int | None = None
+    """Who was right most often on the validation rows, where the job listens to that one alone."""
 
     @property
     def cursor(self) -> Cursor:
@@ -115,7 +118,7 @@ def digest(folder: Path) -> str:
 
 
 def _write(folder: Path, training: Training, state: TrainingState) -> None:
-    model = {name: _whole(tensor) for name, tensor in training.model.state_dict().items()}
+    model = {name: _whole(tensor) for name, tensor in training.learner.state_dict().items()}
     tensors, scalars, groups = _flat(training.optimizer.state_dict())
     content = _StateFile(state=state, optimizer=scalars, groups=groups, schedule=training.schedule.state_dict())
     save_file(model, folder / MODEL_FILE)
@@ -125,7 +128,7 @@ def _write(folder: Path, training: Training, state: TrainingState) -> None:
 
 def _read(folder: Path, training: Training) -> TrainingState:
     content = _StateFile.model_validate_json((folder / STATE_FILE).read_bytes())
-    training.model.load_state_dict(load_file(folder / MODEL_FILE), strict=True)
+    training.learner.load_state_dict(load_file(folder / MODEL_FILE), strict=True)
     tensors = load_file(folder / OPTIMIZER_FILE)
     training.optimizer.load_state_dict(_nested(tensors, content.optimizer, content.groups))
     training.schedule.load_state_dict(content.schedule)

@@ -12,15 +12,16 @@ from torch import Tensor
 from distill.contracts.ensemble import EnsembleSpec
 from distill.contracts.measures import Predictions, Quality, TeacherQuality
 from distill.contracts.teachers import ResolvedTeacher
+from distill.science.answers import MemberLayout
 from distill.science.datasets import Dataset
-from distill.science.ensembles import combine
+from distill.science.ensembles import base_weights, combine
 from distill.science.inference import predict
-from distill.science.metrics import agreement, quality, quality_of_probabilities
+from distill.science.members import members_at_the_end
+from distill.science.metrics import agreement, quality
 from distill.science.models import Classifier
-from student_worker.batches import Batch, Cursor
+from student_worker.asking import answers
+from student_worker.learner import layout_of
 from student_worker.pool import Pool
-from student_worker.targets import served
-from student_worker.training import layout_of
 
 TEST_BATCH = 512
 
@@ -43,9 +44,19 @@ def evaluate(
     pool: Pool | None,
     *,
     ensemble: EnsembleSpec,
+    best: int | None,
     device: torch.device,
 ) -> Evaluation:
     """Measure the student, and with teachers the combined ensemble and each member too.
+
+    Args:
+        model: the student, as it is handed over.
+        dataset: its test rows are measured on.
+        teachers: of the job.
+        pool: None for a job without teachers.
+        ensemble: how their members are combined; those count who spoke at the training's end.
+        best: the member that was chosen on validation rows, where one was.
+        device: where the student is.
 
     Raises:
         TeacherUnavailable: the teachers gave no answer for the test rows.
@@ -55,29 +66,23 @@ def evaluate(
     student, named_N = quality(student_NC, labels_N), student_NC.argmax(dim=1)
     if pool is None:
         return Evaluation(student, Predictions(student=_numbers(named_N), truth=_numbers(labels_N)))
-    logits_NMC = answers(dataset, pool)
-    weights_M = layout_of(teachers).weights()
-    combined_NC = combine(logits_NMC, member_weights_M=weights_M, spec=ensemble, temperature=1.0)
+    logits_NMC = answers(dataset.test_inputs, pool)
+    combined_NC = _combined(logits_NMC, layout_of(teachers), ensemble, best)
     ensemble_N = combined_NC.argmax(dim=1)
     return Evaluation(
         student,
         Predictions(student=_numbers(named_N), ensemble=_numbers(ensemble_N), truth=_numbers(labels_N)),
         agreement=agreement(named_N, ensemble_N),
-        ensemble=quality_of_probabilities(combined_NC, labels_N),
+        ensemble=quality(combined_NC, labels_N),
         teachers=tuple(_teacher_qualities(logits_NMC, teachers, labels_N, ensemble)),
     )
 
 
-def answers(dataset: Dataset, pool: Pool) -> Tensor:
-    """The teachers' answers for every test row, (N, M, C), asked in windows."""
-    rows = _batches_of(dataset.test_inputs)
-    logits = [targets.served_logits_NMC for _, targets in served(rows, pool)]
-    return torch.cat([part_NMC for part_NMC in logits if part_NMC is not None])
-
-
-def _batches_of(inputs: Tensor) -> Iterator[Batch]:
-    for part in torch.split(inputs, TEST_BATCH):
-        yield Batch(cursor=Cursor(), inputs=part, labels_N=torch.full((len(part),), -1), num_labelled=0)
+def _combined(logits_NMC: Tensor, layout: MemberLayout, spec: EnsembleSpec, best: int | None) -> Tensor:
+    """The ensemble's own answer, (N, C): nobody tells it the labels."""
+    speaking = list(members_at_the_end(spec.members, num_members=layout.num_members, best=best))
+    base_M = base_weights(layout.weights(), spec)[speaking]
+    return combine(logits_NMC[:, speaking], base_M=base_M, spec=spec, temperature=1.0)
 
 
 def _teacher_qualities(
@@ -86,11 +91,10 @@ def _teacher_qualities(
     """Each teacher alone: its members weigh the same."""
     parts = torch.split(logits_NMC, [len(teacher.manifest.members) for teacher in teachers], dim=1)
     for teacher, part_NMC in zip(teachers, parts, strict=True):
-        even_M = torch.ones(part_NMC.shape[1])
-        combined_NC = combine(part_NMC, member_weights_M=even_M, spec=ensemble, temperature=1.0)
+        combined_NC = combine(part_NMC, base_M=torch.ones(part_NMC.shape[1]), spec=ensemble, temperature=1.0)
         yield TeacherQuality(
             teacher=teacher.reference,
-            ensemble=quality_of_probabilities(combined_NC, labels_N),
+            ensemble=quality(combined_NC, labels_N),
             members=tuple(quality(part_NMC[:, member], labels_N) for member in range(part_NMC.shape[1])),
         )
 

@@ -16,8 +16,10 @@ from distill.journal.client import open_redis
 from distill.journal.journal import Journal
 from distill.journal.watch import DirectiveWatch
 from distill.science.datasets import Dataset, load
+from distill.science.models import Classifier
 from student_worker.ending import Ending
 from student_worker.evaluation import Evaluation, evaluate
+from student_worker.learner import to_keep
 from student_worker.outcomes import ending_of_stop
 from student_worker.phases import Stopwatch
 from student_worker.plan import WORKERS_READY_FILE, Plan
@@ -26,7 +28,7 @@ from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
 from student_worker.results import ARTIFACTS_FOLDER, Left, export_student, write_result
 from student_worker.session import Session
-from student_worker.setup import prepare
+from student_worker.setup import make_training, prepare
 from student_worker.targets import Lesson
 
 
@@ -75,14 +77,20 @@ class _Rank:
             return self._ended(stop)
         self._announce()
         dataset = load(self._plan.record.spec.dataset, self._settings)
-        pool = open_pool(self._plan.record, self._reporter, should_stop=lambda: self._wanted() is not Stop.NO)
+        training = make_training(self._plan, self._settings, self._redis, self._ranks, dataset)
+        pool = open_pool(
+            self._plan.record,
+            self._reporter,
+            taps=training.learner.served_taps,
+            should_stop=lambda: self._wanted() is not Stop.NO,
+        )
         session, lessons = prepare(
             self._plan,
             self._settings,
-            self._redis,
             self._ranks,
             self._reporter,
             dataset,
+            training,
             pool,
             wanted=self._wanted,
             applied=lambda: self._watch.checkpoint,
@@ -92,9 +100,9 @@ class _Rank:
         if stop is not Stop.NO:
             return self._ended(stop)
         asked = session.asked()
-        return (
-            self._conclude(session, dataset, pool, asked) if self._ranks.is_first else Ending(outcome=Outcome.FINISHED)
-        )
+        if not self._ranks.is_first:
+            return Ending(outcome=Outcome.FINISHED)
+        return self._conclude(session, to_keep(self._plan.record, training.model), dataset, pool, asked)
 
     def _announce(self) -> None:
         if self._ranks.is_first:
@@ -138,30 +146,33 @@ class _Rank:
             for teacher in self._plan.record.teachers:
                 self._reporter.teacher_returned(teacher.reference)
 
-    def _conclude(self, session: Session, dataset: Dataset, pool: Pool | None, asked: tuple[int, float]) -> Ending:
+    def _conclude(
+        self, session: Session, model: Classifier, dataset: Dataset, pool: Pool | None, asked: tuple[int, float]
+    ) -> Ending:
         """Measure, export, write down; only rank 0 comes here, and the others have gone."""
         self._stopwatch.lap("train")
         self._reporter.phase(Phase.TRAINED)
         rows_before = pool.rows_asked if pool else 0
         try:
-            evaluation = self._measure(session, dataset, pool)
+            evaluation = self._measure(model, dataset, pool, session.state.best_member)
         except TeacherUnavailable:
             return self._ended(max(Stop.WAITED, self._wanted()))
         is_lost = not math.isfinite(evaluation.student.nll)
         if (stop := max(self._wanted(), Stop.DIVERGED if is_lost else Stop.NO)) is not Stop.NO:
             return self._ended(stop)
         rows = asked[0] + (pool.rows_asked - rows_before if pool else 0)
-        return self._export(session, dataset, evaluation, rows=rows, wait_s=asked[1])
+        return self._export(session, model, dataset, evaluation, rows=rows, wait_s=asked[1])
 
-    def _measure(self, session: Session, dataset: Dataset, pool: Pool | None) -> Evaluation:
+    def _measure(self, model: Classifier, dataset: Dataset, pool: Pool | None, best: int | None) -> Evaluation:
         self._reporter.says("measuring")
         record = self._plan.record
         evaluation = evaluate(
-            session.training.model,
+            model,
             dataset,
             record.teachers,
             pool,
             ensemble=record.spec.ensemble,
+            best=best,
             device=self._ranks.device,
         )
         self._stopwatch.lap("measure")
@@ -169,10 +180,17 @@ class _Rank:
         return evaluation
 
     def _export(
-        self, session: Session, dataset: Dataset, evaluation: Evaluation, *, rows: int, wait_s: float
+        self,
+        session: Session,
+        model: Classifier,
+        dataset: Dataset,
+        evaluation: Evaluation,
+        *,
+        rows: int,
+        wait_s: float,
     ) -> Ending:
         self._reporter.says("exporting")
-        model, storage = session.training.model, self._settings.storage
+        storage = self._settings.storage
         artifacts = self._plan.folder_in(storage) / ARTIFACTS_FOLDER
         size = export_student(model, self._plan.record, dataset, artifacts, device=self._ranks.device)
         self._stopwatch.lap("export")

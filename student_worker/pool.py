@@ -1,12 +1,13 @@
 """The teachers as a rank meets them: what it needs of `teacher_server.client.TeacherPool`, and how one is opened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
 
 from distill.contracts.errors import TeacherUnavailable
 from distill.contracts.records import JobRecord
+from distill.contracts.taps import MemberTap
 from student_worker.reporting import Reporter
 
 GIVE_UP_S = 300.0
@@ -19,6 +20,14 @@ class Answered(Protocol):
     @property
     def logits_NMC(self) -> Tensor:  # noqa: N802
         """Logits, (N, M, C), members of all teachers in job-file order."""
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Who spoke: positions among the members of all teachers, one for each of M."""
+
+    @property
+    def features(self) -> Mapping[tuple[int, str], Tensor]:
+        """(N, ...) by position of the member and key of the tap."""
 
 
 class Pending(Protocol):
@@ -35,8 +44,8 @@ class Pending(Protocol):
 class Pool(Protocol):
     """Whom a rank asks."""
 
-    def ask(self, inputs: Tensor) -> Pending:
-        """Start asking for raw inputs (N, ...)."""
+    def ask(self, inputs: Tensor, *, members: Sequence[int] | None = None, with_taps: bool = True) -> Pending:
+        """Start asking for raw inputs (N, ...); of some members, or of all."""
 
     @property
     def rows_asked(self) -> int:
@@ -47,15 +56,19 @@ class Pool(Protocol):
         """Seconds so far in which an answer was waited for."""
 
 
-def open_pool(record: JobRecord, reporter: Reporter, *, should_stop: Callable[[], bool]) -> Pool | None:
-    """The pool of the job's teachers; None for a job without teachers."""
-    return _Served(record, reporter, should_stop=should_stop) if record.teachers else None
+def open_pool(
+    record: JobRecord, reporter: Reporter, *, taps: Sequence[MemberTap], should_stop: Callable[[], bool]
+) -> Pool | None:
+    """The pool of the job's teachers, asked for ``taps`` beside their logits; None for a job without teachers."""
+    return _Served(record, reporter, taps=taps, should_stop=should_stop) if record.teachers else None
 
 
 class _Served:
     """`teacher_server.client`'s pool; a wait that was ended for a wish is, to a rank, an answer that didn't come."""
 
-    def __init__(self, record: JobRecord, reporter: Reporter, *, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, record: JobRecord, reporter: Reporter, *, taps: Sequence[MemberTap], should_stop: Callable[[], bool]
+    ) -> None:
         # imported here: it brings Ray Serve, which a job without teachers has no use for
         from teacher_server.client import AskStopped, TeacherPool
 
@@ -65,6 +78,7 @@ class _Served:
             team=record.team,
             job=record.id,
             precision=record.spec.answers.precision,
+            taps=taps,
             on_wait=reporter.teacher_awaited,
             on_return=reporter.teacher_returned,
             give_up_s=min(GIVE_UP_S, record.spec.limits.teacher_wait_s),
@@ -79,8 +93,8 @@ class _Served:
     def wait_s(self) -> float:
         return self._pool.wait_s
 
-    def ask(self, inputs: Tensor) -> Pending:
-        return _Stoppable(self._pool.ask(inputs), self._stopped)
+    def ask(self, inputs: Tensor, *, members: Sequence[int] | None = None, with_taps: bool = True) -> Pending:
+        return _Stoppable(self._pool.ask(inputs, members=members, with_taps=with_taps), self._stopped)
 
 
 class _Stoppable:

@@ -2,31 +2,52 @@
 
 from collections.abc import Callable, Iterator
 
+from distill.science.members import members_at
 from redis import Redis
 
+from distill.contracts.ensemble import AllMembers, BestMember
 from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
 from distill.science.datasets import Dataset
 from student_worker import checkpoints
-from student_worker.batches import Order, batches, order_of
+from student_worker.batches import Batch, Order, batches, order_of
+from student_worker.best import find_best
 from student_worker.checkpoints import TrainingState
+from student_worker.learner import layout_of, make_learner
 from student_worker.plan import Plan
 from student_worker.pool import Pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
 from student_worker.session import Session
-from student_worker.student import build_student, starting_weights
-from student_worker.targets import Lesson, served, untaught
-from student_worker.training import SharedObjective, Training, layout_of
+from student_worker.targets import Lesson, Speaking, served, untaught
+from student_worker.training import Training
+
+
+def make_training(plan: Plan, settings: NodeSettings, redis: Redis, ranks: Ranks, dataset: Dataset) -> Training:
+    """What is trained, with its optimiser and schedule, before its first step.
+
+    Raises:
+        InvalidWeights: the weights to start from are torn, or don't fit.
+    """
+    spec = plan.record.spec
+    return Training(
+        make_learner(plan.record, dataset, settings, redis),
+        spec.training,
+        num_steps=plan.num_steps,
+        device=ranks.device,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        all_speak=isinstance(spec.ensemble.members, AllMembers),
+    )
 
 
 def prepare(
     plan: Plan,
     settings: NodeSettings,
-    redis: Redis,
     ranks: Ranks,
     reporter: Reporter,
     dataset: Dataset,
+    training: Training,
     pool: Pool | None,
     *,
     wanted: Callable[[], Stop],
@@ -35,15 +56,16 @@ def prepare(
     """One rank's session and its lessons.
 
     Raises:
-        InvalidWeights: the checkpoint or the weights to start from are torn, or don't fit.
+        InvalidWeights: the checkpoint is torn, or doesn't fit.
     """
-    record = plan.record
-    spec = record.spec
+    spec = plan.record.spec
     order = order_of(
-        dataset, taught=bool(record.teachers), batch_size=spec.training.batch_size, seed=spec.training.seed
+        dataset,
+        taught=not spec.learns_from_labels_alone,
+        batch_size=spec.training.batch_size,
+        seed=spec.training.seed,
     )
-    training = make_training(record, settings, redis, ranks, dataset, num_steps=plan.num_steps)
-    state = _restored(record, settings, training)
+    state = _restored(plan.record, settings, training)
     session = Session(
         plan,
         ranks,
@@ -58,43 +80,49 @@ def prepare(
         state=state,
     )
     reporter.stands_at(step=session.steps_done, epoch=state.epoch)
-    return session, lessons(record, ranks, dataset, order, pool, state)
-
-
-def make_training(
-    record: JobRecord, settings: NodeSettings, redis: Redis, ranks: Ranks, dataset: Dataset, *, num_steps: int
-) -> Training:
-    """The student with its optimiser, schedule and objective, before its first step."""
-    spec = record.spec
-    start = starting_weights(spec.student.init_from, settings, redis)
-    objective = SharedObjective(
-        spec.objective, ensemble=spec.ensemble, layout=layout_of(record.teachers), world_size=ranks.world_size
-    )
-    return Training(
-        build_student(spec.student, dataset, seed=spec.training.seed, start=start),
-        objective,
-        spec.training,
-        num_steps=num_steps,
-        device=ranks.device,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-    )
-
-
-def lessons(
-    record: JobRecord, ranks: Ranks, dataset: Dataset, order: Order, pool: Pool | None, state: TrainingState
-) -> Iterator[Lesson]:
-    """This rank's lessons from where ``state`` stands to the end."""
     share = batches(
         dataset,
         order,
-        augmentation=record.spec.dataset.augmentation,
-        epochs=record.spec.training.epochs,
+        augmentation=spec.dataset.augmentation,
+        epochs=spec.training.epochs,
         start=state.cursor,
         rank=ranks.rank,
         world_size=ranks.world_size,
     )
-    return untaught(share) if pool is None else served(share, pool)
+    return session, lessons(plan, session, ranks, dataset, order, share, pool)
+
+
+def lessons(
+    plan: Plan,
+    session: Session,
+    ranks: Ranks,
+    dataset: Dataset,
+    order: Order,
+    share: Iterator[Batch],
+    pool: Pool | None,
+) -> Iterator[Lesson]:
+    """This rank's batches with what the pool says of them; who speaks is decided step by step."""
+    if pool is None:
+        yield from untaught(share)
+        return
+    ensemble, seed = plan.record.spec.ensemble, plan.record.spec.training.seed
+    num_members = layout_of(plan.record.teachers).num_members
+    if isinstance(ensemble.members, BestMember) and session.state.best_member is None:
+        session.state = session.state.model_copy(update={"best_member": find_best(dataset, pool, ranks)})
+
+    def speaking(batch: Batch) -> Speaking:
+        if isinstance(ensemble.members, AllMembers):
+            return None
+        return members_at(
+            ensemble.members,
+            step=batch.cursor.epoch * order.num_steps + batch.cursor.step,
+            num_steps=plan.num_steps,
+            num_members=num_members,
+            seed=seed,
+            best=session.state.best_member,
+        )
+
+    yield from served(share, pool, speaking=speaking)
 
 
 def _restored(record: JobRecord, settings: NodeSettings, training: Training) -> TrainingState:

@@ -9,6 +9,7 @@ from distill.contracts.errors import AttemptSuperseded, InvalidSpec, InvalidWeig
 from distill.contracts.measures import AttemptResult
 from distill.contracts.models import (
     FolderWeights,
+    HeadsSpec,
     JobWeights,
     ModelSpec,
     TransformersModel,
@@ -23,18 +24,19 @@ from distill.science.datasets.paths import inside_root
 from distill.science.models import Classifier, build
 from distill.science.models.pretrained import folder_config, load_folder
 from distill.science.weights import WEIGHTS_FILE, load_weights
-from student_worker.batches import mixed_seed
 
 
-def build_student(spec: StudentSpec, dataset: Dataset, *, seed: int, start: Path | None) -> Classifier:
+def build_student(
+    spec: StudentSpec, dataset: Dataset, *, seed: int, start: Path | None, heads: HeadsSpec | None = None
+) -> Classifier:
     """The student that takes the data set's rows and names its classes: random by ``seed``, or the weights of ``start``.
 
     Raises:
         InvalidSpec: the architecture doesn't take such rows.
         InvalidWeights: the file is missing, torn, or doesn't fit.
     """
-    torch.manual_seed(mixed_seed(seed))
-    model = build(spec, input=dataset.input, num_classes=len(dataset.facts.classes))
+    torch.manual_seed(seed)
+    model = build(spec, input=dataset.input, num_classes=len(dataset.facts.classes), heads=heads)
     if start is not None:
         try:
             load_folder(model, start) if start.is_dir() else load_weights(model, start)

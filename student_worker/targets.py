@@ -1,4 +1,4 @@
-"""What each step is taught: the teachers' answers, asked ahead in windows larger than the step, or nothing.
+"""What the pool says of each step's rows, asked ahead in windows larger than the step; nothing, without teachers.
 
 A window is bounded by rows and bytes, grows from one step's batch by doubling, and two are in flight at most: each call
 costs this process milliseconds, so few big ones keep a student at its own speed.
@@ -7,13 +7,16 @@ Shapes: N rows of one rank's step, M members, C classes.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from distill.contracts.errors import InvalidAnswer
-from distill.science.objective import Targets
+from distill.science.answers import Answers
 from student_worker.batches import Batch
 from student_worker.pool import Pending, Pool
 
@@ -21,95 +24,150 @@ WINDOW_ROWS = 1024
 WINDOW_BYTES = 16 * 2**20
 WINDOWS_IN_FLIGHT = 2
 
+Speaking = tuple[int, ...] | None
+"""Positions of the members that are asked; None for all."""
 
-Lesson = tuple[Batch, Targets]
-"""One step's rows, and what they are taught."""
+Lesson = tuple[Batch, Answers | None]
+"""One step's rows, and what the pool says of them."""
 
 
 def untaught(batches: Iterator[Batch]) -> Iterator[Lesson]:
-    """Lessons of a job without teachers: the labels alone."""
+    """Lessons of a job without teachers."""
     for batch in batches:
-        yield batch, Targets()
+        yield batch, None
+
+
+def everyone(batch: Batch) -> Speaking:
+    """All members speak at every step."""
+    return None
 
 
 def served(
-    batches: Iterator[Batch], pool: Pool, *, max_rows: int = WINDOW_ROWS, max_bytes: int = WINDOW_BYTES
+    batches: Iterator[Batch],
+    pool: Pool,
+    *,
+    speaking: Callable[[Batch], Speaking] = everyone,
+    with_taps: bool = True,
+    max_rows: int = WINDOW_ROWS,
+    max_bytes: int = WINDOW_BYTES,
 ) -> Iterator[Lesson]:
-    """Lessons of the offline scheme: each batch with the answers to its own rows, in order.
+    """Each batch with the answers to its own rows, in order.
+
+    Args:
+        batches: in the order of the training.
+        pool: whom to ask.
+        speaking: who is asked for a batch; a window never holds batches for whom others are asked.
+        with_taps: whether the pool's taps are wanted too.
+        max_rows: of a window.
+        max_bytes: of a window's inputs.
 
     Raises:
         InvalidAnswer: a window came back with another number of rows.
         TeacherUnavailable: the teachers gave no answer for as long as the pool was told to wait.
     """
-    windows = Windows(batches, pool, max_rows=max_rows, max_bytes=max_bytes)
+    windows = Windows(batches, pool, speaking, with_taps=with_taps, max_rows=max_rows, max_bytes=max_bytes)
     while (batch := windows.next_batch()) is not None:
-        yield batch, Targets(served_logits_NMC=windows.answers(len(batch.inputs)))
+        yield batch, windows.answers(len(batch.inputs))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows that wait to be asked for."""
+
+    inputs: Tensor
+    speaking: Speaking
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, rows: slice) -> Self:
+        return type(self)(self.inputs[rows], self.speaking)
 
 
 class Windows:
     """The stream of rows ahead of the training, cut into windows; answers come back in the order of the rows."""
 
-    def __init__(self, batches: Iterator[Batch], pool: Pool, *, max_rows: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        batches: Iterator[Batch],
+        pool: Pool,
+        speaking: Callable[[Batch], Speaking],
+        *,
+        with_taps: bool,
+        max_rows: int,
+        max_bytes: int,
+    ) -> None:
         self._batches = batches
         self._pool = pool
+        self._speaking = speaking
+        self._with_taps = with_taps
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._rows = 0
         """Of the next window; 0 before the first batch is seen."""
         self._read: deque[Batch] = deque()
-        self._unasked: deque[Tensor] = deque()
+        self._unasked: deque[_Rows] = deque()
         self._in_flight: deque[tuple[int, Pending]] = deque()
-        self._answered: deque[Tensor] = deque()
+        self._answered: deque[Answers] = deque()
 
     def next_batch(self) -> Batch | None:
         """The next batch, or None after the last."""
         self._ask_ahead()
         return self._read.popleft() if self._read else None
 
-    def answers(self, num_rows: int) -> Tensor:
-        """The next ``num_rows`` answers, (N, M, C)."""
+    def answers(self, num_rows: int) -> Answers:
+        """The next ``num_rows`` answers."""
         while sum(map(len, self._answered)) < num_rows:
             self._collect()
             self._ask_ahead()
-        parts = list(_take(self._answered, num_rows))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return Answers.join(list(_take(self._answered, num_rows)))
 
     def _collect(self) -> None:
         num_rows, pending = self._in_flight[0]
-        logits_NMC = pending.result().logits_NMC
+        answered = pending.result()
         self._in_flight.popleft()
-        if len(logits_NMC) != num_rows:
-            raise InvalidAnswer(f"a window of {num_rows} rows came back with {len(logits_NMC)} answers")
-        self._answered.append(logits_NMC)
+        if len(answered.logits_NMC) != num_rows:
+            raise InvalidAnswer(f"a window of {num_rows} rows came back with {len(answered.logits_NMC)} answers")
+        self._answered.append(Answers(answered.logits_NMC, answered.members, answered.features))
 
     def _ask_ahead(self) -> None:
         while len(self._in_flight) < WINDOWS_IN_FLIGHT:
             window = self._next_window()
             if window is None:
                 return
-            self._in_flight.append((len(window), self._pool.ask(window)))
+            pending = self._pool.ask(window.inputs, members=window.speaking, with_taps=self._with_taps)
+            self._in_flight.append((len(window), pending))
 
-    def _next_window(self) -> Tensor | None:
+    def _next_window(self) -> _Rows | None:
         """The next rows to ask for; None when all have been asked. A window may end inside a batch."""
-        while sum(map(len, self._unasked)) < max(self._rows, 1):
+        while self._num_alike() < max(self._rows, 1) and self._num_alike() == sum(map(len, self._unasked)):
             batch = next(self._batches, None)
             if batch is None:
                 break
             self._read.append(batch)
-            self._unasked.append(batch.inputs)
+            self._unasked.append(_Rows(batch.inputs, self._speaking(batch)))
             self._rows = self._rows or min(len(batch.inputs), self._greatest(batch.inputs))
         if not self._unasked:
             return None
-        parts = list(_take(self._unasked, min(self._rows, sum(map(len, self._unasked)))))
-        self._rows = min(2 * self._rows, self._greatest(parts[0]))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        parts = list(_take(self._unasked, min(self._rows, self._num_alike())))
+        self._rows = min(2 * self._rows, self._greatest(parts[0].inputs))
+        if len(parts) == 1:
+            return parts[0]
+        return _Rows(torch.cat([part.inputs for part in parts]), parts[0].speaking)
+
+    def _num_alike(self) -> int:
+        """Rows at the front for which the same members are asked."""
+        return sum(map(len, takewhile(lambda rows: rows.speaking == self._unasked[0].speaking, self._unasked)))
 
     def _greatest(self, inputs: Tensor) -> int:
         row_bytes = inputs[0].numel() * inputs.element_size()
         return max(1, min(self._max_rows, self._max_bytes // row_bytes))
 
 
-def _take(parts: deque[Tensor], num_rows: int) -> Iterator[Tensor]:
+T = TypeVar("T", _Rows, Answers)
+
+
+def _take(parts: deque[T], num_rows: int) -> Iterator[T]:
     """Cut exactly ``num_rows`` rows off the front."""
     while num_rows:
         part = parts.popleft()

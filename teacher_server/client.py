@@ -9,9 +9,10 @@ A pool is used by one thread at a time. It needs a process that is connected to 
 Shapes: N rows, M members of all teachers together, C classes.
 """
 
+import itertools
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,13 +20,14 @@ import torch
 from torch import Tensor
 
 from distill.contracts.errors import InvalidAnswer, InvalidSpec, TeacherUnavailable
+from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import ResolvedTeacher
 from distill.contracts.wire import AnswerHeader, AskHeader
 from teacher_server.calls import AskStopped, Call, Line
-from teacher_server.replies import TapKey, read_reply
+from teacher_server.replies import read_reply
 from teacher_server.window import INPUTS, LOGITS, tap_key
 
-__all__ = ["Answer", "AskStopped", "PendingAnswer", "TapKey", "TeacherPool"]
+__all__ = ["Answer", "AskStopped", "PendingAnswer", "TeacherPool"]
 
 POLL_S = 0.1
 DESCRIBE_S = 15.0
@@ -41,10 +43,12 @@ class Answer:
 
     logits_NMC: Tensor  # noqa: N815 - the name carries the shape
     """(N, M, C), float16 or float32 as asked; members of the teachers in job-file order."""
-    taps: dict[TapKey, Tensor]
-    """(N, ...) by (position of the teacher, position of its member, name of the tap)."""
+    members: tuple[int, ...]
+    """Who spoke: positions among the members of all teachers, one for each of M."""
+    features: dict[tuple[int, str], Tensor]
+    """(N, ...) by (position of the member, key of the tap)."""
     headers: tuple[AnswerHeader, ...]
-    """One a teacher."""
+    """One a teacher that was asked."""
 
 
 class TeacherPool:
@@ -57,7 +61,7 @@ class TeacherPool:
         team: str,
         job: str,
         precision: Literal["fp32", "fp16"],
-        taps: tuple[str, ...] = (),
+        taps: Sequence[MemberTap] = (),
         deadline_s: float = 60,
         on_wait: Callable[[str, str], None] | None = None,
         on_return: Callable[[str], None] | None = None,
@@ -71,7 +75,7 @@ class TeacherPool:
             team: whose queue the windows stand in.
             job: for the replicas' logs.
             precision: of logits and taps.
-            taps: dotted module names; each is read in every member that has it.
+            taps: what is wanted beside logits; members are counted over all teachers, in job-file order.
             deadline_s: how long a window may stand in a replica's queue before it is refused, and asked again.
             on_wait: called once with (``name@version``, why) when a teacher has been silent for 3 seconds.
             on_return: called with ``name@version`` when that teacher answers again.
@@ -79,7 +83,7 @@ class TeacherPool:
             should_stop: asked each tenth of a second while waiting; True raises `AskStopped`.
 
         Raises:
-            InvalidSpec: no teachers, class lists that differ, or a tap that no member has.
+            InvalidSpec: no teachers, class lists that differ, or a tap that its member can't give.
         """
         _check(teachers, taps)
         self.rows_asked = 0
@@ -87,7 +91,8 @@ class TeacherPool:
         self.wait_s = 0.0
         """Seconds spent in `PendingAnswer.result`: the student had nothing to learn from."""
         self._lines = [Line(teacher, on_wait=on_wait, on_return=on_return, give_up_s=give_up_s) for teacher in teachers]
-        self._asked_taps = [tuple(tap for tap in taps if _has_tap(teacher, tap)) for teacher in teachers]
+        self._num_members = [len(teacher.manifest.members) for teacher in teachers]
+        self._taps = tuple(taps)
         self._should_stop = should_stop or (lambda: False)
         self._ask = AskHeader(
             request_id="template", team=team, job=job, num_rows=1, precision=precision, deadline_s=deadline_s
@@ -115,24 +120,53 @@ class TeacherPool:
                     got=str(fact.get("digest")),
                 )
 
-    def ask(self, inputs: Tensor) -> "PendingAnswer":
-        """Send a window to all teachers at once; returns without waiting.
+    def ask(self, inputs: Tensor, *, members: Sequence[int] | None = None, with_taps: bool = True) -> "PendingAnswer":
+        """Send a window to its teachers at once; returns without waiting.
 
         Args:
             inputs: (N, ...) on the CPU, raw as the student sees them: after augmentation, before normalisation. Not
                 to be changed before the answer is there.
+            members: positions among the members of all teachers, rising; left out: all. Nobody else computes anything.
+            with_taps: whether the pool's taps are wanted of them too.
+
+        Raises:
+            ValueError: no member, or one that isn't there.
         """
-        asked = [
-            self._ask.model_copy(update={"request_id": uuid.uuid4().hex, "num_rows": len(inputs), "taps": taps})
-            for taps in self._asked_taps
-        ]
+        wanted = tuple(range(sum(self._num_members))) if members is None else tuple(members)
+        if not wanted or not set(wanted) <= set(range(sum(self._num_members))) or list(wanted) != sorted(set(wanted)):
+            raise ValueError(f"members must rise within 0 to {sum(self._num_members) - 1}, not {list(wanted)}")
         tensors = {INPUTS: inputs.detach().contiguous().numpy()}
+        asked = list(self._headers(len(inputs), wanted, self._taps if with_taps else ()))
         calls = [
             Call(line, "answer", (header.model_dump(mode="json"), tensors), patience_s=_patience(header, line.teacher))
-            for line, header in zip(self._lines, asked, strict=True)
+            for line, _, header in asked
         ]
         self.rows_asked += len(inputs) * len(calls)
-        return PendingAnswer(calls, asked, should_stop=self._should_stop, on_waited=self._add_wait)
+        starts, headers = [start for _, start, _ in asked], [header for _, _, header in asked]
+        return PendingAnswer(calls, headers, starts, should_stop=self._should_stop, on_waited=self._add_wait)
+
+    def _headers(
+        self, num_rows: int, members: Sequence[int], taps: Sequence[MemberTap]
+    ) -> Iterator[tuple[Line, int, AskHeader]]:
+        """For each teacher that has a member asked: whom to call, where its members begin, and what to ask."""
+        starts = [0, *itertools.accumulate(self._num_members)]
+        for line, start, stop in zip(self._lines, starts, starts[1:], strict=False):
+            own = tuple(member - start for member in members if start <= member < stop)
+            if not own:
+                continue
+            of_own = [tap for tap in taps if tap.member - start in own]
+            yield (
+                line,
+                start,
+                self._ask.model_copy(
+                    update={
+                        "request_id": uuid.uuid4().hex,
+                        "num_rows": num_rows,
+                        "members": None if len(own) == stop - start else own,
+                        "taps": tuple(MemberTap(member=tap.member - start, tap=tap.tap) for tap in of_own),
+                    }
+                ),
+            )
 
     def _add_wait(self, seconds: float) -> None:
         self.wait_s += seconds
@@ -145,12 +179,14 @@ class PendingAnswer:
         self,
         calls: Sequence[Call],
         asked: Sequence[AskHeader],
+        starts: Sequence[int],
         *,
         should_stop: Callable[[], bool],
         on_waited: Callable[[float], None],
     ) -> None:
         self._calls = calls
         self._asked = asked
+        self._starts = starts
         self._should_stop = should_stop
         self._on_waited = on_waited
         self._answer: Answer | None = None
@@ -185,15 +221,17 @@ class PendingAnswer:
             read_reply(reply, ask, call.teacher)
             for reply, ask, call in zip(replies, self._asked, self._calls, strict=True)
         ]
-        taps = {
-            (position, member, name): tensors[tap_key(member, name)]
-            for position, (header, tensors) in enumerate(read)
-            for member in header.members
-            for name in self._asked[position].taps
-            if tap_key(member, name) in tensors
-        }
-        logits_NMC = torch.cat([tensors[LOGITS] for _, tensors in read], dim=1)
-        return Answer(logits_NMC=logits_NMC, taps=taps, headers=tuple(header for header, _ in read))
+        answered = list(zip(self._starts, self._asked, read, strict=True))
+        return Answer(
+            logits_NMC=torch.cat([tensors[LOGITS] for _, tensors in read], dim=1),
+            members=tuple(start + member for start, _, (header, _) in answered for member in header.members),
+            features={
+                (start + wanted.member, wanted.tap.key): tensors[tap_key(wanted.member, wanted.tap)]
+                for start, ask, (_, tensors) in answered
+                for wanted in ask.taps
+            },
+            headers=tuple(header for header, _ in read),
+        )
 
 
 def _wait_for(calls: Sequence[Call], should_stop: Callable[[], bool], *, until: float | None = None) -> list[Any]:
@@ -215,7 +253,7 @@ def _patience(ask: AskHeader, teacher: ResolvedTeacher) -> float:
     return ask.deadline_s + SLOWNESS * ask.num_rows / teacher.manifest.rows_per_s + GRACE_S
 
 
-def _check(teachers: Sequence[ResolvedTeacher], taps: tuple[str, ...]) -> None:
+def _check(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap]) -> None:
     if not teachers:
         raise InvalidSpec("a pool needs at least one teacher", field="teachers")
     first = teachers[0]
@@ -227,10 +265,13 @@ def _check(teachers: Sequence[ResolvedTeacher], taps: tuple[str, ...]) -> None:
                 expected=", ".join(first.manifest.classes),
                 got=", ".join(other.manifest.classes),
             )
-    for tap in taps:
-        if not any(_has_tap(teacher, tap) for teacher in teachers):
-            raise InvalidSpec(f"no member of any teacher has a tap '{tap}'", field="objective", got=tap)
-
-
-def _has_tap(teacher: ResolvedTeacher, tap: str) -> bool:
-    return any(tap in member.taps for member in teacher.manifest.members)
+    members = [member for teacher in teachers for member in teacher.manifest.members]
+    for asked in taps:
+        if asked.member >= len(members):
+            raise InvalidSpec(
+                f"a tap of member {asked.member} is asked, and there are {len(members)}", field="objective"
+            )
+        try:
+            asked.tap.row_shape(members[asked.member].taps)
+        except (KeyError, ValueError) as error:
+            raise InvalidSpec(f"member {asked.member} can't give {asked.tap}: {error}", field="objective") from error

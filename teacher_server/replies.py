@@ -16,9 +16,6 @@ from distill.contracts.teachers import ResolvedTeacher
 from distill.contracts.wire import AnswerHeader, AskHeader
 from teacher_server.window import LOGITS, Array, tap_key
 
-TapKey = tuple[int, int, str]
-"""Position of the teacher in the job file, position of its member, dotted module name."""
-
 DTYPES: dict[str, np.dtype[Any]] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 
 
@@ -29,7 +26,7 @@ def read_reply(reply: Any, ask: AskHeader, teacher: ResolvedTeacher) -> tuple[An
         InvalidAnswer: the reply is for something else, of another teacher, or has wrong, missing or non-finite tensors.
     """
     header, tensors = _parts(reply, teacher)
-    members = tuple(range(len(teacher.manifest.members)))
+    members = ask.members or tuple(range(len(teacher.manifest.members)))
     _expect(teacher, "digest", teacher.digest, header.digest)
     _expect(teacher, "request id", ask.request_id, header.request_id)
     _expect(teacher, "number of rows", ask.num_rows, header.num_rows)
@@ -52,12 +49,10 @@ def _parts(reply: Any, teacher: ResolvedTeacher) -> tuple[AnswerHeader, Mapping[
 
 def _layout(ask: AskHeader, teacher: ResolvedTeacher) -> dict[str, tuple[int, ...]]:
     manifest = teacher.manifest
-    logits_shape = (ask.num_rows, len(manifest.members), len(manifest.classes))
+    logits_shape = (ask.num_rows, len(ask.members or manifest.members), len(manifest.classes))
     tap_shapes = {
-        tap_key(position, name): (ask.num_rows, *member.taps[name])
-        for position, member in enumerate(manifest.members)
-        for name in ask.taps
-        if name in member.taps
+        tap_key(asked.member, asked.tap): (ask.num_rows, *asked.tap.row_shape(manifest.members[asked.member].taps))
+        for asked in ask.taps
     }
     return {LOGITS: logits_shape, **tap_shapes}
 

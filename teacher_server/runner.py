@@ -3,7 +3,7 @@
 Shapes: N rows of a window, B rows of a device batch, M members asked, C classes.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, Self
@@ -14,8 +14,10 @@ from torch import Tensor
 
 from distill.contracts.errors import InvalidAnswer, InvalidSpec, InvalidWeights, TooLarge
 from distill.contracts.models import InputSpec
+from distill.contracts.taps import MemberTap, RowShape
 from distill.science.models import Classifier
 from distill.science.taps import Taps
+from distill.science.terms.features import reduced
 from distill.science.weights import load_model
 from teacher_server.folder import ensemble_digest, member_folder, read_manifest
 from teacher_server.window import LOGITS, Array, tap_key
@@ -37,7 +39,7 @@ class Ensemble:
         members: Sequence[Classifier],
         *,
         input: InputSpec,
-        taps: Sequence[Collection[str]],
+        taps: Sequence[Mapping[str, RowShape]],
         device: torch.device,
         max_batch_rows: int,
     ) -> None:
@@ -46,14 +48,14 @@ class Ensemble:
         Args:
             members: in manifest order.
             input: what a row looks like.
-            taps: of each member, those that may be asked: the manifest lists what gives one output a row.
+            taps: of each member, the modules that may be asked and the shape of one row, as the manifest lists them.
             device: where all of them run.
             max_batch_rows: rows of one forward pass; rounded down to a multiple of 32, at least 32.
         """
         self.input = input
         self.num_members = len(members)
         self._members = [member.to(device).eval() for member in members]
-        self._tap_names = [frozenset(names) for names in taps]
+        self._shapes = list(taps)
         self._device = device
         self._batch_rows = max(ROW_MULTIPLE, max_batch_rows // ROW_MULTIPLE * ROW_MULTIPLE)
 
@@ -91,18 +93,32 @@ class Ensemble:
             )
         return asked
 
-    def check_taps(self, taps: tuple[str, ...], members: tuple[int, ...]) -> None:
-        """See that each tap exists in one of the members asked, at least.
+    def check_taps(self, taps: tuple[MemberTap, ...], members: tuple[int, ...]) -> None:
+        """See that each tap is of a member asked, and that this member has the modules.
 
         Raises:
-            InvalidSpec: a tap that none of them has.
+            InvalidSpec: it is not, or the modules give nothing that such a tap is made of.
         """
-        for tap in taps:
-            if not any(tap in self._tap_names[member] for member in members):
-                raise InvalidSpec(f"no member asked has a tap '{tap}': the manifest lists each member's", field="taps")
+        for asked in taps:
+            if asked.member not in members:
+                raise InvalidSpec(f"a tap of member {asked.member} is asked, but not its answer", field="taps")
+            for name in asked.tap.modules:
+                if name not in self._shapes[asked.member]:
+                    raise InvalidSpec(
+                        f"member {asked.member} has no tap '{name}': the manifest lists each member's", field="taps"
+                    )
+            try:
+                asked.tap.row_shape(self._shapes[asked.member])
+            except ValueError as error:
+                raise InvalidSpec(f"member {asked.member}: {error}", field="taps") from error
 
     def answer(
-        self, inputs: Array, *, members: tuple[int, ...], precision: Literal["fp32", "fp16"], taps: tuple[str, ...]
+        self,
+        inputs: Array,
+        *,
+        members: tuple[int, ...],
+        precision: Literal["fp32", "fp16"],
+        taps: tuple[MemberTap, ...],
     ) -> dict[str, Array]:
         """Answer a window.
 
@@ -110,10 +126,10 @@ class Ensemble:
             inputs: rows (N, ...) as `window.read_inputs` lets them pass.
             members: M positions, as `choose_members` gives them.
             precision: of every floating-point tensor in the answer.
-            taps: names, each read in those members that have it.
+            taps: as `check_taps` lets them pass; each is reduced here.
 
         Returns:
-            ``logits`` (N, M, C), and ``tap.<member>.<name>`` (N, ...). A row's answer depends on that row alone.
+            ``logits`` (N, M, C), and ``tap.<member>.<key>`` (N, ...). A row's answer depends on that row alone.
 
         Raises:
             InvalidAnswer: a tensor holds NaN or infinity.
@@ -128,16 +144,17 @@ class Ensemble:
                 _check_size(parts[0], len(inputs))
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
-    def _answer_batch(self, rows: Array, members: tuple[int, ...], taps: tuple[str, ...]) -> dict[str, Tensor]:
+    def _answer_batch(self, rows: Array, members: tuple[int, ...], taps: tuple[MemberTap, ...]) -> dict[str, Tensor]:
         batch_B = self._padded(rows)
         tensors: dict[str, Tensor] = {}
         logits = []
         for member in members:
             with ExitStack() as stack:
-                names = [tap for tap in taps if tap in self._tap_names[member]]
+                wanted = [asked.tap for asked in taps if asked.member == member]
+                names = tuple(dict.fromkeys(name for tap in wanted for name in tap.modules))
                 features = stack.enter_context(Taps(self._members[member], names)) if names else {}
                 logits.append(self._members[member](batch_B)[: len(rows)])
-                tensors |= {tap_key(member, name): features[name][: len(rows)] for name in names}
+                tensors |= {tap_key(member, tap): reduced(tap, features)[: len(rows)] for tap in wanted}
         return {LOGITS: torch.stack(logits, dim=1), **tensors}
 
     def _padded(self, rows: Array) -> Tensor:

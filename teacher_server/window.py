@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from distill.contracts.errors import InvalidSpec, TooLarge
 from distill.contracts.models import ImageInput, InputSpec, TokensInput
+from distill.contracts.taps import TapSpec
 from distill.contracts.wire import AskHeader
 
 INPUTS = "inputs"
@@ -21,9 +22,9 @@ MAX_WINDOW_BYTES = 64 * 2**20
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def tap_key(member: int, name: str) -> str:
-    """What the output of tap ``name`` of a member is called in an answer."""
-    return f"tap.{member}.{name}"
+def tap_key(member: int, tap: TapSpec) -> str:
+    """What a member's tap is called in an answer."""
+    return f"tap.{member}.{tap.key}"
 
 
 def read_header(header: Mapping[str, Any]) -> AskHeader:

@@ -84,10 +84,20 @@ class TokensInput(Spec):
 InputSpec = Annotated[ImageInput | VectorInput | TokensInput, Field(discriminator="kind")]
 
 
+class HeadsSpec(Spec):
+    """Several heads that are aggregated to one answer: a student that mimics each member on its own."""
+
+    weights: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    """One a head: how much it counts."""
+    aggregate: Literal["mean_probability", "mean_logit"]
+
+
 class ModelCard(Spec):
     """What lies beside a weights file as ``model.json``: all that is needed to build the model again."""
 
     model: ModelSpec
+    heads: HeadsSpec | None = None
+    """Left out: one head."""
     input: InputSpec
     classes: tuple[str, ...]
     weights_digest: Digest

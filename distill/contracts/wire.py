@@ -1,8 +1,8 @@
 """The header of a teacher's request and of its answer; tensors travel beside them, raw, never as JSON.
 
 Request tensors: ``inputs`` (N, ...), raw as the student saw them: after augmentation, before normalisation.
-Answer tensors: ``logits`` (N, M, C) float16 or float32, M members in manifest order; for each tap and member
-``tap.<member>.<name>`` (N, ...).
+Answer tensors: ``logits`` (N, M, C) float16 or float32, M members as asked; for each tap asked ``tap.<member>.<key>``
+(N, ...), reduced on the teacher's device where a reduced form was asked for.
 """
 
 from typing import Literal
@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from distill.contracts.base import Spec, Stored
+from distill.contracts.taps import MemberTap
 
 
 class AskHeader(Spec):
@@ -22,8 +23,8 @@ class AskHeader(Spec):
     members: tuple[int, ...] | None = None
     """Positions of the members asked; left out: all."""
     precision: Literal["fp32", "fp16"] = "fp16"
-    taps: tuple[str, ...] = ()
-    """Dotted module names whose outputs are wanted too."""
+    taps: tuple[MemberTap, ...] = ()
+    """What is wanted of members' inner modules too."""
     deadline_s: float = Field(default=60.0, gt=0)
     """Seconds from arrival in which its turn must come; after that it is refused."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from distill.contracts.errors import InvalidWeights
 from distill.contracts.models import InputSpec, ModelCard, ModelSpec
 from distill.science.files import write_whole
-from distill.science.models import Classifier, build
+from distill.science.models import Classifier, ManyHeads, build
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
@@ -33,7 +33,13 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
     write_whole(folder / WEIGHTS_FILE, lambda part: save_file(tensors, part))
-    card = ModelCard(model=spec, input=input, classes=classes, weights_digest=file_digest(folder / WEIGHTS_FILE))
+    card = ModelCard(
+        model=spec,
+        heads=model.spec if isinstance(model, ManyHeads) else None,
+        input=input,
+        classes=classes,
+        weights_digest=file_digest(folder / WEIGHTS_FILE),
+    )
     write_whole(folder / CARD_FILE, lambda part: part.write_text(card.model_dump_json(indent=1)))
     return card
 
@@ -50,7 +56,7 @@ def load_model(folder: Path) -> tuple[Classifier, ModelCard]:
         raise _invalid(folder / CARD_FILE, f"can't be read: {error.strerror}") from error
     except ValidationError as error:
         raise _invalid(folder / CARD_FILE, f"is not a model card: {error.errors()[0]['msg']}") from error
-    model = build(card.model, input=card.input, num_classes=len(card.classes))
+    model = build(card.model, input=card.input, num_classes=len(card.classes), heads=card.heads)
     load_weights(model, folder / WEIGHTS_FILE, digest=card.weights_digest)
     return model, card
 

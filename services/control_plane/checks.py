@@ -8,7 +8,7 @@ from distill.contracts.datasets import DatasetSpec
 from distill.contracts.ensemble import SteppedMembers, Weighted
 from distill.contracts.errors import InvalidSpec, NoRoom
 from distill.contracts.job import JobSpec
-from distill.contracts.objective import FeatureTerm, ServedTarget, TaughtTerm
+from distill.contracts.objective import FeatureTerm, FlowPair, Pair, ServedTarget, TaughtTerm
 from distill.contracts.teachers import MemberManifest, ResolvedTeacher, TeacherManifest
 from services.control_plane.ray_rest import ClusterResources
 
@@ -56,11 +56,12 @@ def check_members(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: st
                 raise _no_such_member(
                     f"{prefix}ensemble.members.values.{i}", "all teachers together", max(positions), total
                 )
-    if isinstance(spec.ensemble, Weighted) and len(spec.ensemble.weights) != total:
+    given = len(spec.ensemble.weights) if isinstance(spec.ensemble, Weighted) else total
+    if given != total:
         raise InvalidSpec(
-            f"{prefix}ensemble.weights: the teachers have {total} members in all, and {len(spec.ensemble.weights)} weights are given",
+            f"{prefix}ensemble.weights: the teachers have {total} members in all, and this gives {given} weights",
             field=f"{prefix}ensemble.weights",
-            got=f"{len(spec.ensemble.weights)} weights",
+            got=f"{given} weights",
             expected=f"{total} weights",
         )
 
@@ -74,7 +75,8 @@ def check_taps(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) 
     for i, term in enumerate(spec.objective):
         if not isinstance(term, FeatureTerm) or not isinstance(term.target, ServedTarget):
             continue
-        for j, pair in enumerate(term.pairs):
+        pairs: Sequence[Pair | FlowPair] = term.pairs
+        for j, pair in enumerate(pairs):
             for name in (pair.teacher,) if isinstance(pair.teacher, str) else pair.teacher:
                 for where, member in _targeted(term.target, teachers):
                     if name not in member.taps:
