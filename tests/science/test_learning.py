@@ -8,11 +8,14 @@ from distill.contracts.ensemble import MeanProbability
 from distill.contracts.job import CosineSchedule, Sgd
 from distill.contracts.models import ZooArgs, ZooModel
 from distill.contracts.objective import LabelsTerm, SoftTargetsTerm
+from distill.contracts.scheme import Offline
+from distill.science.answers import Answers, MemberLayout
 from distill.science.datasets import load
 from distill.science.inference import predict
+from distill.science.learner import Learner
 from distill.science.metrics import agreement, quality
 from distill.science.models import build
-from distill.science.objective import MemberLayout, Objective, Targets
+from distill.science.objective import Source
 from distill.science.optimisation import make_optimizer, make_schedule
 
 
@@ -24,14 +27,21 @@ def digits(settings):
 def trained(data, term, *, served_NC=None, num_steps=150):
     """A small CNN after a few steps on the training rows."""
     model = build(ZooModel(name="cnn", args=ZooArgs(width=12)), input=data.input, num_classes=10)
-    layout = MemberLayout.of([(1.0, 1)] if served_NC is not None else [])
-    objective = Objective([term], ensemble=MeanProbability(), layout=layout)
-    optimizer = make_optimizer(model, Sgd())
+    learner = Learner(
+        [model],
+        [term],
+        ensemble=MeanProbability(),
+        scheme=Offline(),
+        served=Source(MemberLayout.of([(1.0, 1)] if served_NC is not None else []), ({},)),
+        input=data.input,
+        num_classes=10,
+    )
+    optimizer = make_optimizer(learner, Sgd())
     schedule = make_schedule(optimizer, CosineSchedule(kind="cosine", warmup_steps=10), num_steps)
     for _ in range(num_steps):
         rows = data.train_rows[torch.randint(len(data.train_rows), (64,))]
-        targets = Targets() if served_NC is None else Targets(served_NC[rows][:, None])
-        loss, _ = objective(model(data.inputs[rows]), data.labels[rows], targets)
+        served = None if served_NC is None else Answers(served_NC[rows][:, None], (0,))
+        loss = learner(data.inputs[rows], data.labels[rows], served, progress=0.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

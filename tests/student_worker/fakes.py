@@ -1,6 +1,6 @@
 """A pool of teachers without a cluster: it answers from the rows themselves, and remembers how it was asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,17 +12,20 @@ from distill.contracts.errors import TeacherUnavailable
 @dataclass
 class FakeAnswer:
     logits_NMC: Tensor  # noqa: N815
+    members: tuple[int, ...]
+    features: Mapping[tuple[int, str], Tensor]
 
 
 @dataclass
 class FakePending:
     pool: "FakePool"
     inputs: Tensor
+    members: tuple[int, ...]
 
     def result(self) -> FakeAnswer:
         """Answer now; the pool counts what is under way."""
         self.pool.in_flight -= 1
-        return FakeAnswer(self.pool.answer(self.inputs))
+        return FakeAnswer(self.pool.answer(self.inputs)[:, list(self.members)], self.members, {})
 
 
 @dataclass
@@ -32,6 +35,7 @@ class FakePool:
     windows: int | None = None
     answer_with: Callable[[Tensor], Tensor] | None = None
     asked: list[int] = field(default_factory=list)
+    asked_members: list[tuple[int, ...]] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
     wait_s: float = 0.0
@@ -40,12 +44,13 @@ class FakePool:
     def rows_asked(self) -> int:
         return sum(self.asked)
 
-    def ask(self, inputs: Tensor) -> FakePending:
+    def ask(self, inputs: Tensor, *, members: Sequence[int] | None = None, with_taps: bool = True) -> FakePending:
         """Take a window."""
         self.asked.append(len(inputs))
+        self.asked_members.append(tuple(members or (0, 1)))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        return FakePending(self, inputs)
+        return FakePending(self, inputs, self.asked_members[-1])
 
     def answer(self, inputs: Tensor) -> Tensor:
         """(N, 2, 10) logits."""

@@ -19,7 +19,7 @@ from student_worker.pool import Pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
 from student_worker.session import Session
-from student_worker.setup import prepare
+from student_worker.setup import make_training, prepare
 from tests.student_worker.fakes import FakePool
 from tests.student_worker.jobs import a_record, a_spec, a_teacher, taught_by
 
@@ -55,8 +55,10 @@ def run(
     def wanted() -> Stop:
         return Stop.PAUSE if sessions[0].steps_done == stop_at else Stop.NO
 
+    ranks = Ranks(0, 1, CPU)
+    training = make_training(plan, settings, redis, ranks, dataset)
     session, lessons = prepare(
-        plan, settings, redis, Ranks(0, 1, CPU), reporter, dataset, pool, wanted=wanted, applied=lambda: None
+        plan, settings, ranks, reporter, dataset, training, pool, wanted=wanted, applied=lambda: None
     )
     sessions.append(session)
     return session, session.teach(lessons)

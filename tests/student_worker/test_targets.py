@@ -21,7 +21,7 @@ def steps(count: int, num_rows: int) -> Iterator[Batch]:
 def test_each_batch_gets_the_answers_to_its_own_rows():
     lessons = list(served(steps(10, 30), FakePool(), max_rows=100))
     assert len(lessons) == 10
-    assert all(torch.equal(targets.served_logits_NMC, logits_of(batch.inputs)) for batch, targets in lessons)
+    assert all(torch.equal(said.logits_NMC, logits_of(batch.inputs)) for batch, said in lessons)
 
 
 def test_windows_grow_from_one_batch_by_doubling_up_to_the_bound():
@@ -47,7 +47,7 @@ def test_a_batch_larger_than_a_window_is_asked_in_parts():
     pool = FakePool()
     lessons = list(served(steps(3, 250), pool, max_rows=100))
     assert max(pool.asked) == 100
-    assert all(torch.equal(targets.served_logits_NMC, logits_of(batch.inputs)) for batch, targets in lessons)
+    assert all(torch.equal(said.logits_NMC, logits_of(batch.inputs)) for batch, said in lessons)
 
 
 def test_a_window_with_missing_answers_teaches_nothing():
@@ -57,4 +57,14 @@ def test_a_window_with_missing_answers_teaches_nothing():
 
 
 def test_a_job_without_teachers_gets_its_batches_alone():
-    assert [targets.served_logits_NMC for _, targets in untaught(steps(3, 4))] == [None] * 3
+    assert [said for _, said in untaught(steps(3, 4))] == [None] * 3
+
+
+def test_a_window_never_holds_rows_for_whom_others_are_asked():
+    pool = FakePool()
+    turns = {0: (0,), 1: (0,), 2: (1,), 3: (0, 1), 4: (0, 1), 5: (0, 1)}
+    lessons = list(served(steps(6, 30), pool, speaking=lambda batch: turns[batch.cursor.step], max_rows=60))
+    assert [said.members for _, said in lessons] == list(turns.values())
+    assert all(torch.equal(said.logits_NMC, logits_of(batch.inputs)[:, list(said.members)]) for batch, said in lessons)
+    assert pool.asked_members == [(0,), (0,), (1,), (0, 1), (0, 1)]
+    assert pool.asked == [30, 30, 30, 60, 30]

@@ -19,7 +19,7 @@ from student_worker.plan import Plan
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
 from student_worker.session import Session
-from student_worker.setup import prepare
+from student_worker.setup import make_training, prepare
 from tests.student_worker.fakes import FakePool
 from tests.student_worker.test_checkpoints import saved_at
 
@@ -58,9 +58,9 @@ def _taught(
         # one rank alone knows it: the others stop there because they agree to
         return Stop.PAUSE if sessions[0].steps_done == stop_at and ranks.rank == 1 else Stop.NO
 
-    redis = open_redis(settings.redis_url)
+    training = make_training(plan, settings, open_redis(settings.redis_url), ranks, dataset)
     session, lessons = prepare(
-        plan, settings, redis, ranks, reporter, dataset, FakePool(), wanted=wanted, applied=lambda: None
+        plan, settings, ranks, reporter, dataset, training, FakePool(), wanted=wanted, applied=lambda: None
     )
     sessions.append(session)
     session.teach(lessons)

@@ -15,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 
 from distill.contracts import names
 from distill.contracts.errors import InvalidAnswer, InvalidSpec, TeacherUnavailable
+from distill.contracts.taps import MemberTap, WholeTap
 from distill.contracts.teachers import ResolvedTeacher
 from distill.science.weights import load_model
 from teacher_server.client import AskStopped, TeacherPool
@@ -51,10 +52,19 @@ def test_two_teachers_answer_as_one_ensemble_in_the_order_of_the_job_file(deploy
     assert pool.wait_s > 0
 
     tap = next(name for name in trio.manifest.members[1].taps if name not in trio.manifest.members[0].taps)
-    tapped = a_pool(trio, served_solo, precision="fp16", taps=(tap,)).ask(rows(7)).result()
-    assert tapped.taps[0, 1, tap].shape == (7, *trio.manifest.members[1].taps[tap])
-    assert (0, 0, tap) not in tapped.taps
-    assert tapped.logits_NMC.dtype == torch.float16
+    asked = (MemberTap(member=1, tap=WholeTap(name=tap)), MemberTap(member=3, tap=WholeTap(name="head")))
+    tapped = a_pool(trio, served_solo, precision="fp16", taps=asked)
+    everyone = tapped.ask(rows(7)).result()
+    assert everyone.features[1, tap].shape == (7, *trio.manifest.members[1].taps[tap])
+    torch.testing.assert_close(everyone.features[3, "head"], everyone.logits_NMC[:, 3])
+    assert set(everyone.features) == {(1, tap), (3, "head")}
+    assert everyone.logits_NMC.dtype == torch.float16
+
+    some = tapped.ask(rows(7), members=(0, 3)).result()
+    assert some.members == (0, 3)
+    torch.testing.assert_close(some.logits_NMC, everyone.logits_NMC[:, [0, 3]])
+    assert set(some.features) == {(3, "head")}
+    assert [header.members for header in tapped.ask(rows(7), members=(3,), with_taps=False).result().headers] == [(0,)]
 
 
 def test_a_bad_window_fails_alone_with_a_typed_error(served_solo, rows):
@@ -146,8 +156,12 @@ def test_teachers_that_name_other_classes_are_no_ensemble(trio, solo):
 
 
 def test_a_tap_that_no_teacher_has_is_refused_before_anything_is_asked(trio):
-    with pytest.raises(InvalidSpec, match="no member of any teacher has a tap 'nowhere'"):
-        a_pool(trio, taps=("nowhere",))
+    with pytest.raises(InvalidSpec, match=r"member 1 can't give .*nowhere"):
+        a_pool(trio, taps=(MemberTap(member=1, tap=WholeTap(name="nowhere")),))
+    with pytest.raises(InvalidSpec, match="there are 3"):
+        a_pool(trio, taps=(MemberTap(member=3, tap=WholeTap(name="head")),))
+    with pytest.raises(ValueError, match="members must rise within 0 to 2"):
+        a_pool(trio).ask(torch.zeros(1), members=(3,))
 
 
 SERVE_BY_ANOTHER = """

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from distill.contracts.errors import InvalidAnswer
+from distill.contracts.taps import MemberTap, WholeTap
 from distill.contracts.wire import AnswerHeader, AskHeader
 from teacher_server.replies import read_reply
 
@@ -17,7 +18,8 @@ def tap(solo) -> str:
 
 @pytest.fixture
 def ask(tap) -> AskHeader:
-    return AskHeader(request_id="mine", num_rows=5, precision="fp16", taps=(tap,))
+    taps = (MemberTap(member=0, tap=WholeTap(name=tap)),)
+    return AskHeader(request_id="mine", num_rows=5, precision="fp16", taps=taps)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from distill.contracts.errors import InvalidAnswer, InvalidSpec, InvalidWeights, TooLarge
+from distill.contracts.taps import AttentionTap, FlowTap, MemberTap, PooledTap, WholeTap
 from distill.science.models import build
 from distill.science.weights import load_model
 from teacher_server import runner
@@ -16,6 +17,10 @@ from teacher_server.runner import Ensemble
 from tests.teacher_server.small_teachers import CNN, IMAGE, MLP, RESNET, folder_of
 
 CPU = torch.device("cpu")
+
+
+def whole(member: int, name: str) -> MemberTap:
+    return MemberTap(member=member, tap=WholeTap(name=name))
 
 
 def the_answer(ensemble: Ensemble, rows: torch.Tensor, **asked: Any) -> dict[str, np.ndarray]:
@@ -74,11 +79,27 @@ def test_members_that_cannot_be_asked_are_refused(ensemble, members):
         ensemble.choose_members(members)
 
 
-def test_taps_come_for_each_member_that_has_them(ensemble, rows, trio):
-    tap = next(name for name in trio.manifest.members[2].taps if name not in trio.manifest.members[0].taps)
-    answered = the_answer(ensemble, rows(70), taps=(tap,))
-    assert f"tap.0.{tap}" not in answered
-    assert answered[f"tap.2.{tap}"].shape == (70, *trio.manifest.members[2].taps[tap])
+def test_taps_come_of_the_member_that_is_asked(ensemble, rows, trio):
+    answered = the_answer(ensemble, rows(70), taps=(whole(2, "stages.0"),))
+    assert set(answered) == {"logits", "tap.2.stages.0"}
+    assert answered["tap.2.stages.0"].shape == (70, *trio.manifest.members[2].taps["stages.0"])
+
+
+def test_what_a_loss_does_not_need_of_a_feature_never_leaves_the_teacher(ensemble, rows, trio):
+    channels, height, width = trio.manifest.members[2].taps["stages.0"]
+    taps = (
+        whole(2, "stages.0"),
+        MemberTap(member=2, tap=AttentionTap(name="stages.0", power=2)),
+        MemberTap(member=2, tap=PooledTap(name="stages.0", size=(2, 1))),
+        MemberTap(member=2, tap=FlowTap(first="stages.0", second="stages.1")),
+    )
+    answered = the_answer(ensemble, rows(70), taps=taps)
+    maps = answered["tap.2.stages.0"]
+    np.testing.assert_allclose(answered["tap.2.attention:2:stages.0"], (maps**2).mean(axis=1), rtol=1e-4)
+    pooled = maps.reshape(70, channels, 2, height // 2, 1, width).mean(axis=(3, 5))
+    np.testing.assert_allclose(answered["tap.2.pooled:2x1:stages.0"], pooled, rtol=1e-4, atol=1e-6)
+    deeper = trio.manifest.members[2].taps["stages.1"][0]
+    assert answered["tap.2.flow:stages.0:stages.1"].shape == (70, channels, deeper)
 
 
 def test_a_tap_is_what_the_module_gives(ensemble, rows, settings):
@@ -86,12 +107,17 @@ def test_a_tap_is_what_the_module_gives(ensemble, rows, settings):
     last = [name for name, module in model.net.named_modules() if isinstance(module, torch.nn.Linear)][-1]
     with torch.inference_mode():
         logits_NC = model(rows(9)).numpy()
-    np.testing.assert_allclose(the_answer(ensemble, rows(9), taps=(last,))[f"tap.2.{last}"], logits_NC, atol=1e-5)
+    answered = the_answer(ensemble, rows(9), taps=(whole(2, last),))
+    np.testing.assert_allclose(answered[f"tap.2.{last}"], logits_NC, atol=1e-5)
 
 
 def test_a_tap_that_nobody_has_is_refused(ensemble):
-    with pytest.raises(InvalidSpec, match="has a tap 'nowhere'"):
-        ensemble.check_taps(("nowhere",), (0, 1, 2))
+    with pytest.raises(InvalidSpec, match="member 1 has no tap 'nowhere'"):
+        ensemble.check_taps((whole(1, "nowhere"),), (0, 1, 2))
+    with pytest.raises(InvalidSpec, match="but not its answer"):
+        ensemble.check_taps((whole(1, "head"),), (0, 2))
+    with pytest.raises(InvalidSpec, match="attention needs maps"):
+        ensemble.check_taps((MemberTap(member=1, tap=AttentionTap(name="head", power=2)),), (1,))
 
 
 def test_a_module_that_the_manifest_does_not_list_is_no_tap(settings, trio, tmp_path):
@@ -99,8 +125,8 @@ def test_a_module_that_the_manifest_does_not_list_is_no_tap(settings, trio, tmp_
     folder = shutil.copytree(folder_of(settings, "trio"), tmp_path / "trio")
     write_manifest(folder, trio.manifest.model_copy(update={"members": tuple(members)}))
     ensemble = Ensemble.load(folder, digest=trio.digest, device=CPU, max_batch_rows=64)
-    with pytest.raises(InvalidSpec, match="no member asked has a tap"):
-        ensemble.check_taps((next(iter(trio.manifest.members[0].taps)),), (0, 1, 2))
+    with pytest.raises(InvalidSpec, match="member 0 has no tap"):
+        ensemble.check_taps((whole(0, next(iter(trio.manifest.members[0].taps))),), (0, 1, 2))
 
 
 def test_an_answer_larger_than_a_node_can_take_is_refused_before_it_is_computed(ensemble, rows, monkeypatch):
@@ -119,7 +145,7 @@ def test_an_answer_that_half_precision_cannot_hold_is_refused(rows):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1e4)
-    ensemble = Ensemble([model], input=IMAGE, taps=[()], device=CPU, max_batch_rows=64)
+    ensemble = Ensemble([model], input=IMAGE, taps=[{}], device=CPU, max_batch_rows=64)
     assert np.isfinite(the_answer(ensemble, rows(3))["logits"]).all()
     with pytest.raises(InvalidAnswer, match="need answers of precision fp32"):
         the_answer(ensemble, rows(3), precision="fp16")
@@ -137,5 +163,5 @@ def test_a_version_without_a_manifest_is_not_served(tmp_path):
 
 def test_published_sizes_of_three_architectures_answer_together(rows):
     members = [build(spec, input=IMAGE, num_classes=4) for spec in (MLP, CNN, RESNET)]
-    ensemble = Ensemble(members, input=IMAGE, taps=[()] * 3, device=CPU, max_batch_rows=10)
+    ensemble = Ensemble(members, input=IMAGE, taps=[{}] * 3, device=CPU, max_batch_rows=10)
     assert the_answer(ensemble, rows(33))["logits"].shape == (33, 3, 4)
