@@ -13,9 +13,9 @@ from distill.contracts.ensemble import EnsembleSpec
 from distill.contracts.measures import Predictions, Quality, TeacherQuality
 from distill.contracts.teachers import ResolvedTeacher
 from distill.science.datasets import Dataset
-from distill.science.ensembles import combine
+from distill.science.ensembles import base_weights, combine
 from distill.science.inference import predict
-from distill.science.metrics import agreement, quality, quality_of_probabilities
+from distill.science.metrics import agreement, quality
 from distill.science.models import Classifier
 from student_worker.batches import Batch, Cursor
 from student_worker.pool import Pool
@@ -56,14 +56,15 @@ def evaluate(
     if pool is None:
         return Evaluation(student, Predictions(student=_numbers(named_N), truth=_numbers(labels_N)))
     logits_NMC = answers(dataset, pool)
-    weights_M = layout_of(teachers).weights()
-    combined_NC = combine(logits_NMC, member_weights_M=weights_M, spec=ensemble, temperature=1.0)
+    base_M = base_weights(layout_of(teachers).weights(), ensemble)
+    # without labels: a label-aware ensemble that is told the answers would be measured by them
+    combined_NC = combine(logits_NMC, base_M=base_M, spec=ensemble, temperature=1.0)
     ensemble_N = combined_NC.argmax(dim=1)
     return Evaluation(
         student,
         Predictions(student=_numbers(named_N), ensemble=_numbers(ensemble_N), truth=_numbers(labels_N)),
         agreement=agreement(named_N, ensemble_N),
-        ensemble=quality_of_probabilities(combined_NC, labels_N),
+        ensemble=quality(combined_NC, labels_N),
         teachers=tuple(_teacher_qualities(logits_NMC, teachers, labels_N, ensemble)),
     )
 
@@ -87,10 +88,10 @@ def _teacher_qualities(
     parts = torch.split(logits_NMC, [len(teacher.manifest.members) for teacher in teachers], dim=1)
     for teacher, part_NMC in zip(teachers, parts, strict=True):
         even_M = torch.ones(part_NMC.shape[1])
-        combined_NC = combine(part_NMC, member_weights_M=even_M, spec=ensemble, temperature=1.0)
+        combined_NC = combine(part_NMC, base_M=even_M, spec=ensemble, temperature=1.0)
         yield TeacherQuality(
             teacher=teacher.reference,
-            ensemble=quality_of_probabilities(combined_NC, labels_N),
+            ensemble=quality(combined_NC, labels_N),
             members=tuple(quality(part_NMC[:, member], labels_N) for member in range(part_NMC.shape[1])),
         )
 

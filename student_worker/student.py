@@ -22,8 +22,8 @@ from distill.science.datasets import Dataset
 from distill.science.datasets.paths import inside_root
 from distill.science.models import Classifier, build
 from distill.science.models.pretrained import folder_config, load_folder
+from distill.science.seeds import mixed_seed
 from distill.science.weights import WEIGHTS_FILE, load_weights
-from student_worker.batches import mixed_seed
 
 
 def build_student(spec: StudentSpec, dataset: Dataset, *, seed: int, start: Path | None) -> Classifier:

@@ -16,7 +16,8 @@ from distill.contracts.teachers import ResolvedTeacher
 from distill.science.models import Classifier
 from distill.science.objective import MemberLayout, Objective, Targets
 from distill.science.optimisation import make_optimizer, make_schedule
-from student_worker.batches import Batch, mixed_seed
+from distill.science.seeds import mixed_seed
+from student_worker.batches import Batch
 
 
 class Training:

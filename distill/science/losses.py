@@ -59,29 +59,6 @@ def soft_target_loss(student_NC: Tensor, teacher_NC: Tensor, *, temperature: flo
     return _divergence(student_NC, log_teacher_NC, temperature)
 
 
-def soft_probability_loss(student_NC: Tensor, teacher_probability_NC: Tensor, *, temperature: float) -> Tensor:
-    """KL(teacher || student) times T squared, from a teacher's distribution that is softened already.
-
-    Args:
-        student_NC: student logits, (N, C), any float dtype; gradients flow.
-        teacher_probability_NC: softened at the same T, as `combine` returns it, (N, C); constants. Zeros are allowed.
-        temperature: T > 0, dimensionless; divides the student's logits only.
-
-    Returns:
-        Scalar float32, mean over N, in nats.
-
-    Raises:
-        ValueError: the shapes differ or the temperature is not positive.
-
-    Source:
-        Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 2.
-    """
-    _check(student_NC, teacher_probability_NC, temperature)
-    teacher_NC = at_least_float32(teacher_probability_NC.detach())
-    log_student_NC = torch.log_softmax(at_least_float32(student_NC) / temperature, dim=1)
-    return functional.kl_div(log_student_NC, teacher_NC, reduction="batchmean") * temperature**2
-
-
 def at_least_float32(values: Tensor) -> Tensor:
     """The same values in float32, or as they are in float64."""
     return values if values.dtype == torch.float64 else values.float()

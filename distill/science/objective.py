@@ -13,8 +13,8 @@ from torch import Tensor
 from distill.contracts.ensemble import EnsembleSpec
 from distill.contracts.errors import InvalidSpec
 from distill.contracts.objective import LabelsTerm, ServedTarget, SoftTargetsTerm, Term
-from distill.science.ensembles import combine
-from distill.science.losses import label_loss, soft_probability_loss
+from distill.science.ensembles import base_weights, combine
+from distill.science.losses import label_loss, soft_target_loss
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Objective:
         """
         self.terms = tuple(terms)
         self.ensemble = ensemble
-        self.weights_M = layout.weights()
+        self.base_M = base_weights(layout.weights(), ensemble)
         self.num_members = layout.num_members
         self.members = {
             place: layout.members_of(term.target)
@@ -120,13 +120,14 @@ class Objective:
             came = "none" if logits_NMC is None else str(tuple(logits_NMC.shape))
             raise ValueError(f"served logits must be (N, {self.num_members}, C), and came: {came}")
         part = self.members[place]
-        probability_NC = combine(
+        teacher_NC = combine(
             logits_NMC[:, part],
-            member_weights_M=self.weights_M[part],
+            base_M=self.base_M[part],
             spec=self.ensemble,
             temperature=term.temperature,
+            labels_N=labels_N,
         )
-        return soft_probability_loss(student_NC, probability_NC, temperature=term.temperature)
+        return soft_target_loss(student_NC, teacher_NC, temperature=term.temperature)
 
 
 def _names(terms: Sequence[Term]) -> tuple[str, ...]:
