@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distill.contracts.datasets import Augmentation, CropFlip
 from distill.science.datasets import Dataset
+from distill.science.seeds import mixed_seed
 from distill.science.views import augment
 
 
@@ -108,14 +109,3 @@ def labels_of(dataset: Dataset) -> Tensor:
     usable = torch.full_like(dataset.labels, -1)
     usable[dataset.labelled_rows] = dataset.labels[dataset.labelled_rows]
     return usable
-
-
-def mixed_seed(*parts: int) -> int:
-    """One seed from several numbers: neighbours give unrelated streams."""
-    mixed = 0
-    for part in parts:
-        mixed = (mixed * 6364136223846793005 + part + 1442695040888963407) % 2**64
-        mixed ^= mixed >> 29
-        mixed = mixed * 0x9E3779B97F4A7C15 % 2**64
-        mixed ^= mixed >> 32
-    return mixed % 2**63

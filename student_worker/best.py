@@ -3,11 +3,11 @@
 Shapes: N validation rows, M members, C classes.
 """
 
-from distill.science.members import best_member
 from torch import Tensor
 
 from distill.contracts.errors import InvalidSpec, TeacherUnavailable
 from distill.science.datasets import Dataset
+from distill.science.members import best_member
 from student_worker.asking import answers
 from student_worker.pool import Pool
 from student_worker.ranks import Ranks

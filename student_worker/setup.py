@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from distill.science.members import members_at
 from redis import Redis
 
 from distill.contracts.ensemble import AllMembers, BestMember
 from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
 from distill.science.datasets import Dataset
+from distill.science.members import members_at
 from student_worker import checkpoints
 from student_worker.batches import Batch, Order, batches, order_of
 from student_worker.best import find_best

@@ -99,15 +99,15 @@ class Weighted(_Ensemble):
 
 
 class Entropy(_Ensemble):
-    """Row by row, who is surer counts more (entropy-based knowledge distillation, Kwon et al., 2020)."""
+    """Row by row, who is surer counts more: by one less its part of all members' entropy (EBKD, Kwon et al., 2020)."""
 
     combine: Literal["entropy"]
 
 
 class LabelAware(_Ensemble):
-    """Row by row, who is nearer to the true label counts more (CA-MKD, Zhang, Chen, Wang, 2022).
+    """Row by row, who is nearer to the true label counts more (CA-MKD, Zhang, Chen, Wang, 2022, arXiv:2201.00007).
 
-    On rows without a label the members count as their teachers' weights say.
+    On rows without a label, and wherever the ensemble is measured, members count as their teachers' weights say.
     """
 
     combine: Literal["label_aware"]

@@ -15,19 +15,18 @@ def quality(logits_NC: Tensor, labels_N: Tensor) -> Quality:
     Raises:
         ValueError: the shapes differ, or no row has a label.
     """
-    return _quality(logits_NC.double().log_softmax(dim=1), labels_N)
-
-
-def quality_of_probabilities(probability_NC: Tensor, labels_N: Tensor) -> Quality:
-    """Quality of class probabilities (N, C), as `combine` returns them at temperature 1.
-
-    A probability of zero for the true class counts as float32's smallest normal number, about -87 nats.
-
-    Raises:
-        ValueError: the shapes differ, or no row has a label.
-    """
-    smallest = torch.finfo(torch.float32).tiny
-    return _quality(probability_NC.double().clamp_min(smallest).log(), labels_N)
+    if logits_NC.dim() != 2 or labels_N.shape != logits_NC.shape[:1]:
+        raise ValueError(f"labels {tuple(labels_N.shape)} don't fit logits {tuple(logits_NC.shape)}")
+    labelled_N = labels_N >= 0
+    if not labelled_N.any():
+        raise ValueError("quality needs at least one row with a label")
+    log_probability_NC, labels_N = logits_NC[labelled_N].double().log_softmax(dim=1), labels_N[labelled_N]
+    return Quality(
+        accuracy=agreement(log_probability_NC.argmax(dim=1), labels_N),
+        nll=float(-log_probability_NC.gather(1, labels_N[:, None]).mean()),
+        calibration_error=expected_calibration_error(log_probability_NC.exp(), labels_N),
+        num_rows=len(labels_N),
+    )
 
 
 def expected_calibration_error(probability_NC: Tensor, labels_N: Tensor, bins: int = 15) -> float:
@@ -60,18 +59,3 @@ def agreement(first_N: Tensor, second_N: Tensor) -> float:
     if first_N.shape != second_N.shape or not len(first_N):
         raise ValueError(f"can't compare {tuple(first_N.shape)} answers with {tuple(second_N.shape)}")
     return float((first_N == second_N).double().mean())
-
-
-def _quality(log_probability_NC: Tensor, labels_N: Tensor) -> Quality:
-    if log_probability_NC.dim() != 2 or labels_N.shape != log_probability_NC.shape[:1]:
-        raise ValueError(f"labels {tuple(labels_N.shape)} don't fit answers {tuple(log_probability_NC.shape)}")
-    labelled_N = labels_N >= 0
-    if not labelled_N.any():
-        raise ValueError("quality needs at least one row with a label")
-    log_probability_NC, labels_N = log_probability_NC[labelled_N], labels_N[labelled_N]
-    return Quality(
-        accuracy=agreement(log_probability_NC.argmax(dim=1), labels_N),
-        nll=float(-log_probability_NC.gather(1, labels_N[:, None]).mean()),
-        calibration_error=expected_calibration_error(log_probability_NC.exp(), labels_N),
-        num_rows=len(labels_N),
-    )

@@ -5,6 +5,7 @@ Shapes: N rows, M members of a source, C classes.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -152,9 +153,7 @@ class Objective(nn.Module):
         base_M = self._weights[term.target.source][list(speaking)].to(logits_NMC.device)
         if not isinstance(spec, Each | PerMemberHeads):
             temperature = combining_temperature(term, progress)
-            teacher_NC = combine(
-                logits_NMC, base_M=base_M, spec=spec, temperature=temperature, labels_N=labels_N
-            )
+            teacher_NC = combine(logits_NMC, base_M=base_M, spec=spec, temperature=temperature, labels_N=labels_N)
             return response_loss(term, self._logits(term, output), teacher_NC, labels_N, progress=progress)
         share_M = base_M / base_M.sum()
         losses = [
@@ -216,10 +215,10 @@ class Objective(nn.Module):
                 yield pair_loss(term, pair, student=student, teacher=shapes, field=field)
 
     def _of_term(self, place: int) -> Iterator[tuple[int, PairLoss]]:
-        losses = list(self.pairs[str(place)])  # type: ignore[arg-type]  # a ModuleList is iterable
+        losses = list(cast("nn.ModuleList", self.pairs[str(place)]))
         members = self._members[place]
         for number, loss in enumerate(losses):
-            yield members[number * len(members) // len(losses)], loss
+            yield members[number * len(members) // len(losses)], cast("PairLoss", loss)
 
     def _on_features(self) -> Iterator[tuple[int, FeatureTerm]]:
         for place, term in enumerate(self.terms):

@@ -6,6 +6,7 @@ Shapes: N rows, K students, C classes.
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +26,12 @@ from distill.science.terms.features import reduced
 def look(model: Classifier, inputs: Tensor, names: Sequence[str]) -> Output:
     """What a model says of raw inputs (N, ...), and the outputs of the modules named; all in float32."""
     with Taps(model, names) as features:
-        heads_NMC = model.heads(inputs) if isinstance(model, ManyHeads) else None
-        logits_NC = model(inputs) if heads_NMC is None else model.together(heads_NMC.float())
-    kept = {name: tensor.float() for name, tensor in features.items()}
-    return Output(logits_NC.float(), None if heads_NMC is None else heads_NMC.float(), kept)
+        if isinstance(model, ManyHeads):
+            heads_NMC = model.heads(inputs)
+            output = Output(model.together(heads_NMC), heads_NMC)
+        else:
+            output = Output(model(inputs))
+    return replace(output, features={name: tensor.float() for name, tensor in features.items()})
 
 
 def answers_of(outputs: Sequence[Output], taps: Sequence[MemberTap]) -> Answers:
@@ -63,8 +66,8 @@ class Average(nn.Module):
         decay = min(self._decay, (1 + step) / (10 + step))
         for mine, theirs in zip(self.model.parameters(), student.parameters(), strict=True):
             mine.lerp_(theirs, 1 - decay)
-        for mine, theirs in zip(self.model.buffers(), student.buffers(), strict=True):
-            mine.copy_(theirs)
+        for statistic, its in zip(self.model.buffers(), student.buffers(), strict=True):
+            statistic.copy_(its)
 
 
 @torch.no_grad()

@@ -150,7 +150,7 @@ def test_an_answer_once_read_holds_nothing_of_ray(solo):
     line = PlayedLine(solo, PlayedResponse((header.model_dump(), {"logits": logits})))
     call = Call(line, "answer", (), patience_s=1)
     ask = AskHeader(request_id="mine", num_rows=2, precision="fp32")
-    pending = PendingAnswer([call], [ask], should_stop=lambda: False, on_waited=lambda _: None)
+    pending = PendingAnswer([call], [ask], [0], should_stop=lambda: False, on_waited=lambda _: None)
     pending.result()
     line.responses.clear()
     del call, logits

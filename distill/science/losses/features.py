@@ -14,12 +14,13 @@ from distill.science.losses.precision import at_least_float32, both_sides
 from distill.science.losses.rows import unit_rows
 
 
-def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
+def hint_loss(student: Tensor, teacher: Tensor, *, weight_N: Tensor | None = None) -> Tensor:
     """Mean squared difference of features, over all their numbers.
 
     Args:
         student: (N, ...), behind the regressor where there is one, any float dtype; gradients flow.
         teacher: of the same shape; constants.
+        weight_N: how much each row counts, (N,); left out: 1.
 
     Returns:
         Scalar float32, in squared units of the feature.
@@ -33,7 +34,9 @@ def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     check_same_shape(student, teacher)
     student, teacher = both_sides(student, teacher)
-    return functional.mse_loss(student, teacher)
+    if weight_N is None:
+        return functional.mse_loss(student, teacher)
+    return ((student - teacher).square().flatten(1).mean(dim=1) * weight_N).mean()
 
 
 def attention_map(features: Tensor, *, power: float = 2.0) -> Tensor:

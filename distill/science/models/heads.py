@@ -42,7 +42,7 @@ class ManyHeads(Classifier):
     def heads(self, inputs: Tensor) -> Tensor:
         """Each head's logits, (N, M, C) float32."""
         logits: Tensor = self.single(inputs)
-        return logits.unflatten(1, (len(self.spec.weights), -1))
+        return logits.reshape(len(logits), len(self.spec.weights), -1)
 
     def together(self, heads_NMC: Tensor) -> Tensor:
         """The heads' logits as one, (N, C)."""
@@ -61,9 +61,9 @@ def folded(model: ManyHeads) -> Classifier:
     one = nn.Linear(head.in_features, head.out_features // num_heads, bias=head.bias is not None)
     shares_M = model.shares_M.to(head.weight)
     with torch.no_grad():
-        one.weight.copy_(torch.einsum("m,mcd->cd", shares_M, head.weight.unflatten(0, (num_heads, -1))))
+        one.weight.copy_(torch.einsum("m,mcd->cd", shares_M, head.weight.reshape(num_heads, -1, head.in_features)))
         if head.bias is not None:
-            one.bias.copy_(torch.einsum("m,mc->c", shares_M, head.bias.unflatten(0, (num_heads, -1))))
+            one.bias.copy_(torch.einsum("m,mc->c", shares_M, head.bias.reshape(num_heads, -1)))
     single = copy.deepcopy(model.single)
     single.net.head = one.to(head.weight)
     return single
