@@ -27,10 +27,10 @@ def test_all_members_speak_at_every_step():
 
 
 def test_stepped_members_take_turns_at_their_moments():
-    spec = SteppedMembers(kind="steps", values=((0,), (2, 1), (0, 1, 2)), at=(0.25, 0.5))
+    spec = SteppedMembers(kind="steps", values=((0,), (2, 1), (0, 1, 2)), at=(0.27, 0.5))
 
     # at progress 0, 1/8, ..., 7/8; a moment belongs to what comes after it, and positions rise
-    assert training(spec, num_steps=8, num_members=3) == [(0,)] * 2 + [(1, 2)] * 2 + [(0, 1, 2)] * 4
+    assert training(spec, num_steps=8, num_members=3) == [(0,)] * 3 + [(1, 2)] + [(0, 1, 2)] * 4
 
 
 def test_members_in_order_speak_one_after_another_for_equal_shares():
