@@ -9,10 +9,9 @@ A pool is used by one thread at a time. It needs a process that is connected to 
 Shapes: N rows, M members of all teachers together, C classes.
 """
 
-import itertools
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import ResolvedTeacher
 from distill.contracts.wire import AnswerHeader, AskHeader
 from teacher_server.calls import AskStopped, Call, Line
+from teacher_server.parts import Part, parts_of
 from teacher_server.replies import read_reply
 from teacher_server.window import INPUTS, LOGITS, tap_key
 
@@ -91,7 +91,7 @@ class TeacherPool:
         self.wait_s = 0.0
         """Seconds spent in `PendingAnswer.result`: the student had nothing to learn from."""
         self._lines = [Line(teacher, on_wait=on_wait, on_return=on_return, give_up_s=give_up_s) for teacher in teachers]
-        self._num_members = [len(teacher.manifest.members) for teacher in teachers]
+        self._sizes = [len(teacher.manifest.members) for teacher in teachers]
         self._taps = tuple(taps)
         self._should_stop = should_stop or (lambda: False)
         self._ask = AskHeader(
@@ -132,41 +132,27 @@ class TeacherPool:
         Raises:
             ValueError: no member, or one that isn't there.
         """
-        wanted = tuple(range(sum(self._num_members))) if members is None else tuple(members)
-        if not wanted or not set(wanted) <= set(range(sum(self._num_members))) or list(wanted) != sorted(set(wanted)):
-            raise ValueError(f"members must rise within 0 to {sum(self._num_members) - 1}, not {list(wanted)}")
+        parts = parts_of(self._sizes, members, self._taps if with_taps else ())
+        asked = [self._header(len(inputs), part) for part in parts]
         tensors = {INPUTS: inputs.detach().contiguous().numpy()}
-        asked = list(self._headers(len(inputs), wanted, self._taps if with_taps else ()))
         calls = [
             Call(line, "answer", (header.model_dump(mode="json"), tensors), patience_s=_patience(header, line.teacher))
-            for line, _, header in asked
+            for line, header in zip((self._lines[part.teacher] for part in parts), asked, strict=True)
         ]
         self.rows_asked += len(inputs) * len(calls)
-        starts, headers = [start for _, start, _ in asked], [header for _, _, header in asked]
-        return PendingAnswer(calls, headers, starts, should_stop=self._should_stop, on_waited=self._add_wait)
+        starts = [part.start for part in parts]
+        return PendingAnswer(calls, asked, starts, should_stop=self._should_stop, on_waited=self._add_wait)
 
-    def _headers(
-        self, num_rows: int, members: Sequence[int], taps: Sequence[MemberTap]
-    ) -> Iterator[tuple[Line, int, AskHeader]]:
-        """For each teacher that has a member asked: whom to call, where its members begin, and what to ask."""
-        starts = [0, *itertools.accumulate(self._num_members)]
-        for line, start, stop in zip(self._lines, starts, starts[1:], strict=False):
-            own = tuple(member - start for member in members if start <= member < stop)
-            if not own:
-                continue
-            of_own = [tap for tap in taps if tap.member - start in own]
-            yield (
-                line,
-                start,
-                self._ask.model_copy(
-                    update={
-                        "request_id": uuid.uuid4().hex,
-                        "num_rows": num_rows,
-                        "members": None if len(own) == stop - start else own,
-                        "taps": tuple(MemberTap(member=tap.member - start, tap=tap.tap) for tap in of_own),
-                    }
-                ),
-            )
+    def _header(self, num_rows: int, part: Part) -> AskHeader:
+        is_all = len(part.members) == self._sizes[part.teacher]
+        return self._ask.model_copy(
+            update={
+                "request_id": uuid.uuid4().hex,
+                "num_rows": num_rows,
+                "members": None if is_all else part.members,
+                "taps": part.taps,
+            }
+        )
 
     def _add_wait(self, seconds: float) -> None:
         self.wait_s += seconds

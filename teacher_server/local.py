@@ -1,0 +1,92 @@
+"""The teachers of a job in this very process: the same answers as the pool's, without a cluster.
+
+For notebooks, for comparisons, and where many small jobs run one after the other. It holds the caller's device and
+memory, computes everything again in every epoch and job, and shares with nobody: the pool is there for the rest.
+
+Shapes: N rows, M members of all teachers together, C classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from distill.contracts import names
+from distill.contracts.taps import MemberTap
+from distill.contracts.teachers import ResolvedTeacher
+from teacher_server.parts import Part, parts_of
+from teacher_server.runner import Ensemble
+from teacher_server.window import LOGITS, tap_key
+
+
+@dataclass(frozen=True)
+class LocalAnswer:
+    """An answer that is there at once."""
+
+    logits_NMC: Tensor  # noqa: N815 - the name carries the shape
+    members: tuple[int, ...]
+    features: dict[tuple[int, str], Tensor]
+
+    def result(self) -> "LocalAnswer":
+        """Itself."""
+        return self
+
+
+class LocalPool:
+    """What `teacher_server.client.TeacherPool` answers, answered here."""
+
+    def __init__(
+        self,
+        teachers: Sequence[ResolvedTeacher],
+        *,
+        storage: Path,
+        precision: Literal["fp32", "fp16"],
+        taps: Sequence[MemberTap] = (),
+        device: torch.device | str = "cpu",
+        max_batch_rows: int = 1024,
+    ) -> None:
+        """Load every member from the storage root.
+
+        Raises:
+            InvalidWeights: what lies on storage is not the version that a teacher's digest names.
+        """
+        self.rows_asked = 0
+        self.wait_s = 0.0
+        self._precision = precision
+        self._taps = tuple(taps)
+        self._ensembles = [
+            Ensemble.load(
+                storage / names.teacher_folder(teacher.name, teacher.version),
+                digest=teacher.digest,
+                device=torch.device(device),
+                max_batch_rows=max_batch_rows,
+            )
+            for teacher in teachers
+        ]
+
+    def ask(self, inputs: Tensor, *, members: Sequence[int] | None = None, with_taps: bool = True) -> LocalAnswer:
+        """Answer raw inputs (N, ...) now; the arguments are those of `TeacherPool.ask`."""
+        sizes = [ensemble.num_members for ensemble in self._ensembles]
+        parts = parts_of(sizes, members, self._taps if with_taps else ())
+        answered = [(part, self._answer(part, inputs)) for part in parts]
+        self.rows_asked += len(inputs) * len(parts)
+        return LocalAnswer(
+            logits_NMC=torch.cat([tensors[LOGITS] for _, tensors in answered], dim=1),
+            members=tuple(part.start + member for part, _ in answered for member in part.members),
+            features={
+                (part.start + asked.member, asked.tap.key): tensors[tap_key(asked.member, asked.tap)]
+                for part, tensors in answered
+                for asked in part.taps
+            },
+        )
+
+    def _answer(self, part: Part, inputs: Tensor) -> dict[str, Tensor]:
+        ensemble = self._ensembles[part.teacher]
+        ensemble.check_taps(part.taps, part.members)
+        answered = ensemble.answer(
+            inputs.detach().contiguous().numpy(), members=part.members, precision=self._precision, taps=part.taps
+        )
+        return {key: torch.from_numpy(tensor) for key, tensor in answered.items()}
