@@ -37,6 +37,7 @@ MEMBERS = (
 
 def a_trained_teacher(settings: NodeSettings, name: str = "wise") -> ResolvedTeacher:
     """Two members of different architectures, trained on all labels of digits, published."""
+    torch.set_num_threads(1)
     data = load(DigitsData(source="digits"), settings)
     members = [_trained(data, spec, settings, f"{name}-{place}") for place, spec in enumerate(MEMBERS)]
     return resolved(examine(name, a_version(*members), folder_of(settings, name), settings))
@@ -65,6 +66,8 @@ def trained(
     on_step: Callable[[Session, Tensor], None] | None = None,
 ) -> Session:
     """Train in this process with the teachers in this process, and pause before step ``stop_at``."""
+    # more threads than cores wait for each other longer than they compute
+    torch.set_num_threads(1)
     dataset = load(record.spec.dataset, settings)
     num_steps = dataset.facts.num_train // record.spec.training.batch_size * record.spec.training.epochs
     plan = Plan(record=record, attempt=attempt, started_at=0.0, checked_at=0.0, num_steps=num_steps)
