@@ -25,8 +25,8 @@ def contrastive_loss(student_ND: Tensor, teacher_ND: Tensor, *, temperature: flo
 
     Args:
         student_ND: embeddings, (N, D), any float dtype; gradients flow.
-        teacher_ND: embeddings in the same space, (N, D). Gradients *don't* flow: a projection of the teacher's features
-            is to be trained from outside, or fixed.
+        teacher_ND: embeddings in the same space, (N, D); constants, so a projection that made them stays as it is. The
+            paper trains that one too: the loss is symmetric, and with the sides exchanged it gives those gradients.
         temperature: T > 0, dimensionless.
 
     Returns:
