@@ -2,7 +2,9 @@
 
 | module | on what |
 |---|---|
-| `response` | the logits |
+| `response` | labels, soft targets, logits |
+| `divergences` | other divergences of softened distributions |
+| `classes` | classes apart, and in relation |
 | `features` | features position by position: hints, attention |
 | `channels` | what channels respond to: flow, neuron selectivity |
 | `relations` | relations between the rows of a step |
@@ -13,7 +15,14 @@ float32 at least. What doesn't fit is a ValueError; numbers that aren't finite a
 """
 
 from distill.science.losses.channels import flow_loss, flow_matrix, neuron_selectivity_loss
+from distill.science.losses.classes import decoupled_loss, dist_loss
 from distill.science.losses.contrastive import contrastive_loss
+from distill.science.losses.divergences import (
+    jensen_shannon_loss,
+    reverse_kl_loss,
+    skewed_kl_loss,
+    total_variation_loss,
+)
 from distill.science.losses.features import attention_loss, attention_map, hint_loss
 from distill.science.losses.precision import at_least_float32
 from distill.science.losses.relations import (
@@ -24,17 +33,10 @@ from distill.science.losses.relations import (
     similarity_loss,
 )
 from distill.science.losses.response import (
-    decoupled_loss,
-    dist_loss,
-    jensen_shannon_loss,
     label_loss,
     logit_loss,
-    reverse_kl_loss,
-    skewed_kl_loss,
-    soft_probability_loss,
     soft_target_loss,
     standardise,
-    total_variation_loss,
 )
 
 __all__ = [
@@ -58,7 +60,6 @@ __all__ = [
     "reverse_kl_loss",
     "similarity_loss",
     "skewed_kl_loss",
-    "soft_probability_loss",
     "soft_target_loss",
     "standardise",
     "total_variation_loss",

@@ -38,3 +38,9 @@ def check_same_rows(student: Tensor, teacher: Tensor) -> None:
         raise ValueError(
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must be (N, ...) of the same N rows"
         )
+
+
+def check_labels(student_NC: Tensor, labels_N: Tensor) -> None:
+    """Raises ValueError unless they are (N, C) and (N,)."""
+    if labels_N.shape != student_NC.shape[:1] or student_NC.dim() != 2:
+        raise ValueError(f"labels {tuple(labels_N.shape)} don't fit logits {tuple(student_NC.shape)}")

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distill.science.losses.checks import check_same_shape, check_temperature
-from distill.science.losses.precision import at_least_float32
+from distill.science.losses.precision import both_sides
 from distill.science.losses.rows import unit_rows
 
 
@@ -25,8 +25,8 @@ def contrastive_loss(student_ND: Tensor, teacher_ND: Tensor, *, temperature: flo
 
     Args:
         student_ND: embeddings, (N, D), any float dtype; gradients flow.
-        teacher_ND: embeddings in the same space, (N, D); gradients flow, as the paper trains the projection of the
-            teacher's features too.
+        teacher_ND: embeddings in the same space, (N, D); constants, so a projection that made them stays as it is. The
+            paper trains that one too: the loss is symmetric, and with the sides exchanged it gives those gradients.
         temperature: T > 0, dimensionless.
 
     Returns:
@@ -43,7 +43,7 @@ def contrastive_loss(student_ND: Tensor, teacher_ND: Tensor, *, temperature: flo
         raise ValueError(f"embeddings must be (N, D), not {tuple(student_ND.shape)}")
     check_same_shape(student_ND, teacher_ND)
     check_temperature(temperature)
-    student_ND, teacher_ND = at_least_float32(student_ND), at_least_float32(teacher_ND)
+    student_ND, teacher_ND = both_sides(student_ND, teacher_ND)
     choice_NN = unit_rows(student_ND) @ unit_rows(teacher_ND).T / temperature
     own_N = torch.arange(len(choice_NN), device=choice_NN.device)
     return (functional.cross_entropy(choice_NN, own_N) + functional.cross_entropy(choice_NN.T, own_N)) / 2

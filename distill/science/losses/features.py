@@ -7,6 +7,7 @@ Half-precision input is computed in float32; float64 stays float64.
 from typing import Literal
 
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.nn import functional
 
 from distill.science.losses.checks import check_same_rows, check_same_shape
@@ -98,7 +99,8 @@ def attention_loss(student_map: Tensor, teacher_map: Tensor, *, form: Literal["c
     difference_NP = unit_rows(student_NP) - unit_rows(teacher_NP)
     if form == "code":
         return difference_NP.square().mean()
-    return difference_NP.norm(dim=1).mean()
+    distance_N: Tensor = vector_norm(difference_NP, dim=1)
+    return distance_N.mean()
 
 
 def _same_size(first_NHW: Tensor, second_NHW: Tensor) -> tuple[Tensor, Tensor]:

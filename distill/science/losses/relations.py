@@ -133,15 +133,15 @@ def probabilistic_transfer_loss(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: features (N, ...) of any width; constants.
 
     Returns:
-        Scalar float32, in nats: KL(teacher || student) over N (a mean over all N * N pairs). Zero for one row.
+        Scalar float32, in nats: KL(teacher || student), mean over rows, divided by N once more. Zero for one row.
 
     Raises:
         ValueError: the numbers of rows differ.
 
     Source:
-        Passalis, Tefas (2018), PKT, arXiv:1803.10837, with the cosine similarity. The paper sums over pairs of different rows;
-        the authors' program and RepDistiller's PKT, as we do, take the mean over all pairs, a row with itself among
-        them, and add 1e-7 to both sides of the logarithm's ratio.
+        Passalis, Tefas (2018), PKT, arXiv:1803.10837, with the cosine similarity. The paper sums over pairs of
+        different rows; RepDistiller's PKT, as we do, takes the mean over all pairs, a row with itself among them, and
+        adds 1e-7 to both sides of the logarithm's ratio.
     """
     student_ND, teacher_NE = _rows(student, teacher)
     if student_ND.shape[0] < 2:
@@ -175,7 +175,7 @@ def _distances_in_means(rows_ND: Tensor) -> Tensor:
 def _cosines(rows_ND: Tensor) -> Tensor:
     """Of the angle at row j between rows i and k, (J, I, K); zero where j coincides with one of them.
 
-    From inner products instead of N * N differences of D numbers each: in float64, as near rows would lose their digits.
+    From inner products, instead of N * N differences of D numbers each; in float64, or near rows would lose digits.
     """
     centred_ND = rows_ND.double() - rows_ND.double().mean(dim=0)
     product_NN = centred_ND @ centred_ND.T

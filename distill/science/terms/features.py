@@ -208,7 +208,10 @@ class _Contrastive(PairLoss):
         own_ND = self.own(own.mean(dim=(2, 3)) if own.dim() == 4 else own.flatten(1))
         others_ND = self.others(teacher.flatten(1))
         temperature = value_at(self._term.temperature, progress)
-        return losses.contrastive_loss(own_ND, others_ND, temperature=temperature) * weight_N.mean()
+        cost = losses.contrastive_loss(own_ND, others_ND, temperature=temperature)
+        # the loss holds its second side constant: with the sides exchanged it trains the teacher's projection, too
+        exchanged = losses.contrastive_loss(others_ND, own_ND, temperature=temperature)
+        return (cost + exchanged - exchanged.detach()) * weight_N.mean()
 
 
 _NO_BRIDGE = "these can't be bridged; name modules that both give maps, both vectors, or tokens of one length"

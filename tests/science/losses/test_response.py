@@ -1,27 +1,11 @@
-"""Losses against figures of published code, against arithmetic by hand, and against their own derivatives."""
+"""Labels, soft targets and logits, against arithmetic by hand."""
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from distill.science.losses import label_loss, soft_target_loss
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-FIGURES = json.loads((GOLDEN / "losses.json").read_text())
-TENSORS = load_file(GOLDEN / "losses.safetensors")
-
-
-@pytest.mark.parametrize("figure", [figure for figure in FIGURES if figure["loss"] == "soft_targets"])
-def test_soft_targets_give_the_figures_of_torchdistill(figure):
-    student_NC, teacher_NC = (TENSORS[f"{figure['seed']}/{side}_logits"] for side in ("student", "teacher"))
-
-    loss = soft_target_loss(student_NC, teacher_NC, temperature=figure["settings"]["temperature"])
-
-    assert loss.item() == pytest.approx(figure["value"], rel=1e-5)
+from distill.science.losses import label_loss, logit_loss, soft_target_loss, standardise
 
 
 def test_soft_targets_of_two_classes_by_hand():
@@ -51,32 +35,6 @@ def test_a_teacher_that_is_certain_makes_soft_targets_a_cross_entropy():
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     assert student_NC.grad is not None
     assert student_NC.grad.isfinite().all()
-
-
-def test_the_teacher_gets_no_gradient():
-    student_NC, teacher_NC = torch.randn(2, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
-
-    soft_target_loss(student_NC, teacher_NC, temperature=2.0).backward()
-
-    assert teacher_NC.grad is None
-
-
-def test_losses_derivatives_agree_with_finite_differences():
-    student_NC = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
-    teacher_NC = torch.randn(3, 4, dtype=torch.float64)
-    labels_N = torch.tensor([0, -1, 3])
-
-    assert torch.autograd.gradcheck(lambda z: soft_target_loss(z, teacher_NC, temperature=3.0), student_NC)
-    assert torch.autograd.gradcheck(lambda z: label_loss(z, labels_N, smoothing=0.1), student_NC)
-
-
-def test_half_precision_answers_are_computed_in_float32():
-    student_NC, teacher_NC = torch.randn(4, 5).half(), torch.randn(4, 5).half()
-
-    loss = soft_target_loss(student_NC, teacher_NC, temperature=4.0)
-
-    assert loss.dtype == torch.float32
-    assert loss.item() == soft_target_loss(student_NC.float(), teacher_NC.float(), temperature=4.0).item()
 
 
 def test_true_labels_count_only_where_there_are_any():
@@ -115,3 +73,57 @@ def test_other_classes_or_no_temperature_are_refused():
 def test_labels_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="don't fit"):
         label_loss(torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64))
+
+
+def test_derivatives_of_labels_agree_with_finite_differences():
+    student_NC = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    labels_N = torch.tensor([0, -1, 3])
+
+    assert torch.autograd.gradcheck(lambda z: label_loss(z, labels_N, smoothing=0.1), student_NC)
+
+
+def test_a_smoothing_that_leaves_no_label_is_refused():
+    with pytest.raises(ValueError, match=r"smoothing must be in \[0, 1\), not 1"):
+        label_loss(torch.zeros(2, 3), torch.zeros(2).long(), smoothing=1.0)
+
+
+def test_logits_differ_by_their_mean_square_and_a_constant_counts():
+    student_NC = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+
+    assert logit_loss(student_NC, torch.tensor([[1.0, 0.0], [3.0, 0.0]])).item() == (4 + 9) / 4
+    assert logit_loss(student_NC, student_NC + 2).item() == 4
+
+
+def test_standardised_logits_have_mean_0_and_deviation_1_by_hand():
+    standard_NC = standardise(torch.tensor([[1.0, 2.0, 6.0]]))  # mean 3, squares 4 + 1 + 9 over 3 - 1
+
+    assert standard_NC[0].tolist() == pytest.approx([x / math.sqrt(7) for x in (-2, -1, 3)], rel=1e-6)
+
+
+def test_standardised_logits_do_not_care_for_shift_and_scale():
+    logits_NC = torch.randn(4, 5)
+
+    assert torch.allclose(standardise(3 * logits_NC - 7), standardise(logits_NC), atol=1e-5)
+
+
+def test_standardised_equal_logits_are_zeros_with_finite_derivatives():
+    logits_NC = torch.ones(2, 3, requires_grad=True)
+
+    standard_NC = standardise(logits_NC)
+    standard_NC[:, 0].sum().backward()
+
+    assert torch.equal(standard_NC, torch.zeros(2, 3))
+    assert logits_NC.grad.isfinite().all()
+
+
+def test_standardising_is_differentiable_and_computed_in_float32_at_least():
+    logits_NC = torch.randn(3, 4)
+
+    assert torch.autograd.gradcheck(standardise, logits_NC.double().requires_grad_())
+    assert torch.equal(standardise(logits_NC.half()), standardise(logits_NC.half().float()))
+
+
+def test_what_cannot_be_standardised_is_refused():
+    for wrong in (torch.zeros(3, 1), torch.zeros(3)):
+        with pytest.raises(ValueError, match="at least two classes"):
+            standardise(wrong)
