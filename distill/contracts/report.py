@@ -115,7 +115,7 @@ class Nearness(Stored):
     nearer: Literal["ensemble", "baseline", "neither"]
     """``neither`` where the shares differ by no more than the noise."""
     position: float | None
-    """Where its accuracy lies: 0 at the baseline's, 1 at the ensemble's; None where the ensemble is not better."""
+    """Where its accuracy lies: 0 at the baseline's, 1 at the ensemble's; None where the ensemble's lead is noise, or none."""
     sentence: str
 
 

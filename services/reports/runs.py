@@ -1,0 +1,96 @@
+"""The runs behind a report: each job with what it is for and what it left; those that differ by seed alone are a group."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from distill.contracts.measures import AttemptResult, Predictions
+from distill.contracts.records import JobRecord, StudyRecord
+from distill.contracts.study import Child
+from services.reports.words import label
+
+
+@dataclass(frozen=True)
+class Run:
+    """One job of a report."""
+
+    child: Child
+    job: JobRecord
+    result: AttemptResult | None = None
+    """None where it failed."""
+    predictions: Predictions | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ by their seed alone."""
+
+    role: Literal["student", "baseline"]
+    point: str | None
+    generation: int
+    runs: tuple[Run, ...]
+    names_generation: bool = False
+    """There are several."""
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        """Those that left a result."""
+        return tuple(run for run in self.runs if run.result is not None)
+
+    @property
+    def shown_generation(self) -> int | None:
+        """None where there is only one."""
+        return self.generation if self.names_generation else None
+
+    @property
+    def name(self) -> str:
+        """Its size and generation; where it has neither to tell, the job's own name, or for several seeds the first's."""
+        return label(self.point, self.shown_generation) or self.runs[0].job.spec.name
+
+
+def runs_of(
+    study: StudyRecord,
+    jobs: Mapping[str, JobRecord],
+    results: Mapping[str, AttemptResult],
+    predictions: Mapping[str, Predictions],
+) -> list[Run]:
+    """A run for each child of the study, in its order."""
+    return [
+        Run(study.children.get(key) or _named_child(key, job), job, results.get(key), predictions.get(key))
+        for key, job in jobs.items()
+    ]
+
+
+def run_of_job(job: JobRecord, result: AttemptResult | None, predictions: Predictions | None) -> Run:
+    """The only run of a job's own report."""
+    return Run(_named_child("student", job), job, result, predictions)
+
+
+def grouped(runs: Sequence[Run]) -> list[Group]:
+    """Students before baselines, sizes and generations in the order of the runs."""
+    groups: dict[tuple[str, str | None, int], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.child.role != "student"):
+        groups.setdefault((run.child.role, run.child.point, run.child.generation), []).append(run)
+    several = len({run.child.generation for run in runs}) > 1
+    return [
+        Group(members[0].child.role, point, generation, tuple(members), several)
+        for (_, point, generation), members in groups.items()
+    ]
+
+
+def baseline_of(student: Group, groups: Sequence[Group]) -> Group | None:
+    """The baseline of its size: of its own generation, or else of the first one, since labels alone teach no generations."""
+    same_size = [group for group in groups if group.role == "baseline" and group.point == student.point]
+    own = [group for group in same_size if group.generation == student.generation]
+    return min(own or same_size, key=lambda group: group.generation, default=None)
+
+
+def paired(student: Group, baseline: Group) -> list[tuple[Run, Run]]:
+    """Student and baseline of the same seed, where both left a result."""
+    by_seed = {run.child.seed: run for run in baseline.finished}
+    return [(run, by_seed[run.child.seed]) for run in student.finished if run.child.seed in by_seed]
+
+
+def _named_child(key: str, job: JobRecord) -> Child:
+    role: Literal["student", "baseline"] = "baseline" if key == "baseline" else "student"
+    return Child(role=role, point=None, seed=job.spec.training.seed, generation=1)
