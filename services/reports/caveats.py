@@ -61,7 +61,7 @@ def _overlaps(models: Sequence[ReportModel]) -> Iterator[str]:
 def _steps(models: Sequence[ReportModel]) -> Iterator[str]:
     taken = {(m.role, m.point, m.generation): m.learned_from.steps for m in models if m.learned_from is not None}
     for (role, point, generation), mine in taken.items():
-        theirs = taken.get(("baseline", point, generation))
+        theirs = taken.get(("baseline", point, generation)) or taken.get(("baseline", point, None))
         if role == "student" and mine is not None and theirs is not None and mine != theirs:
             which = label(point, generation)
             at = f" at {which}" if which else ""

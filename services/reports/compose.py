@@ -10,7 +10,7 @@ from services.reports.caveats import caveats
 from services.reports.frontier import frontier
 from services.reports.headline import headline
 from services.reports.lines import Lines
-from services.reports.runs import Run, run_of_job, runs_of
+from services.reports.runs import Group, Run, grouped, run_of_job, runs_of
 from services.reports.timeline import stations
 
 ALPHA = 0.5
@@ -83,18 +83,15 @@ def _report(runs: Sequence[Run], *, alpha: float, within: float = 0.0, **identit
 
 
 def _report_jobs(runs: Sequence[Run]) -> tuple[ReportJob, ...]:
-    kinds = [(run.child.role, run.child.point, run.child.generation) for run in runs]
-    several = len({run.child.generation for run in runs}) > 1
-    return tuple(
-        _report_job(run).model_copy(
-            update={
-                "point": run.child.point,
-                "generation": run.child.generation if several else None,
-                "seed": run.child.seed if kinds.count(kind) > 1 else None,
-            }
-        )
-        for run, kind in zip(runs, kinds, strict=True)
-    )
+    groups = {id(run): group for group in grouped(runs) for run in group.runs}
+    return tuple(_placed(_report_job(run), groups[id(run)], run.child.seed) for run in runs)
+
+
+def _placed(job: ReportJob, group: Group, seed: int) -> ReportJob:
+    """With the size, generation and seed that tell it from its like."""
+    several_seeds = len(group.runs) > 1
+    place = {"point": group.point, "generation": group.shown_generation, "seed": seed if several_seeds else None}
+    return job.model_copy(update=place)
 
 
 def _report_job(run: Run) -> ReportJob:

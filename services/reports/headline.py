@@ -53,7 +53,7 @@ def _of_one(
 ) -> str:
     against_baseline = _find(comparisons, student, "baseline")
     named = against_baseline.name if against_baseline is not None else None
-    baseline = next((model for model in models if (model.role, model.name) == ("baseline", named)), None)
+    baseline = next((m for m in reversed(models) if m.role in {"student", "baseline"} and m.name == named), None)
     if against_baseline is not None and baseline is not None:
         first = _gained(against_baseline, student, baseline)
     else:
@@ -66,9 +66,18 @@ def _gained(comparison: Comparison, student: ReportModel, baseline: ReportModel)
     if comparison.verdict == "within_noise":
         return f"{who} is no better than its baseline: {_alike(comparison, student, reached, of_baseline)}"
     word = "gained" if comparison.verdict == "better" else "lost"
-    over = f" (±{points(comparison.noise)})" if comparison.differences else ""
+    over = f" ({_certainty(comparison)})" if comparison.differences else ""
     gap = points(comparison.accuracy_gain)
     return f"distillation {word} {gap}{over}: {who} reaches {reached} on {_rows(student)}, its baseline {of_baseline}"
+
+
+def _certainty(comparison: Comparison) -> str:
+    """The noise over seeds; that of the test rows too, where it is greater than the gap."""
+    over = f"±{points(comparison.noise)} over {count(len(comparison.differences), 'seed')}"
+    rows = comparison.row_noise or 0.0
+    if abs(comparison.accuracy_gain) > rows:
+        return over
+    return f"{over}, though other test rows alone may change it by {points(rows)}"
 
 
 def _alike(comparison: Comparison, student: ReportModel, reached: str, of_baseline: str) -> str:

@@ -59,10 +59,11 @@ class Lines:
         mine, baseline = self._of_group[id(student)], baseline_of(student, self._groups)
         if baseline is not None:
             pairs = paired(student, baseline)
-            yield compare(mine, self._of_group[id(baseline)], [_accuracy(s) - _accuracy(b) for s, b in pairs])
+            theirs = self._of_group[id(baseline)].model_copy(update={"role": "baseline"})
+            yield compare(mine, theirs, [_accuracy(s) - _accuracy(b) for s, b in pairs])
         if self.ensemble is not None and self.ensemble.quality is not None:
-            theirs = self.ensemble.quality.accuracy
-            yield compare(mine, self.ensemble, [_accuracy(run) - theirs for run in student.finished])
+            of_ensemble = self.ensemble.quality.accuracy
+            yield compare(mine, self.ensemble, [_accuracy(run) - of_ensemble for run in student.finished])
 
     def _nearness(self, student: Group) -> Nearness | None:
         baseline, heard = baseline_of(student, self._groups), self._voice.predictions if self._voice else None

@@ -15,6 +15,8 @@ class Run:
     """One job of a report."""
 
     child: Child
+    title: str
+    """Of its line, where size and generation don't tell it: the job file's name, or the study's job's for several."""
     job: JobRecord
     result: AttemptResult | None = None
     """None where it failed."""
@@ -30,12 +32,17 @@ class Group:
     generation: int
     runs: tuple[Run, ...]
     names_generation: bool = False
-    """There are several."""
+    """There are several of its role."""
 
     @property
     def finished(self) -> tuple[Run, ...]:
         """Those that left a result."""
         return tuple(run for run in self.runs if run.result is not None)
+
+    @property
+    def is_untaught(self) -> bool:
+        """It learned from labels alone."""
+        return self.runs[0].job.spec.learns_from_labels_alone
 
     @property
     def shown_generation(self) -> int | None:
@@ -44,8 +51,8 @@ class Group:
 
     @property
     def name(self) -> str:
-        """Its size and generation; where it has neither to tell, the job's own name, or for several seeds the first's."""
-        return label(self.point, self.shown_generation) or self.runs[0].job.spec.name
+        """Its size and generation, or where it has neither to tell, the job file's name."""
+        return label(self.point, self.shown_generation) or self.runs[0].title
 
 
 def runs_of(
@@ -55,15 +62,23 @@ def runs_of(
     predictions: Mapping[str, Predictions],
 ) -> list[Run]:
     """A run for each child of the study, in its order."""
+    children = {key: study.children.get(key) or _named_child(key, job) for key, job in jobs.items()}
+    roles = [child.role for child in children.values()]
     return [
-        Run(study.children.get(key) or _named_child(key, job), job, results.get(key), predictions.get(key))
-        for key, job in jobs.items()
+        Run(
+            child,
+            study.spec.job.name if roles.count(child.role) > 1 else jobs[key].spec.name,
+            jobs[key],
+            results.get(key),
+            predictions.get(key),
+        )
+        for key, child in children.items()
     ]
 
 
 def run_of_job(job: JobRecord, result: AttemptResult | None, predictions: Predictions | None) -> Run:
     """The only run of a job's own report."""
-    return Run(_named_child("student", job), job, result, predictions)
+    return Run(_named_child("student", job), job.spec.name, job, result, predictions)
 
 
 def grouped(runs: Sequence[Run]) -> list[Group]:
@@ -71,18 +86,27 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
     groups: dict[tuple[str, str | None, int], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.child.role != "student"):
         groups.setdefault((run.child.role, run.child.point, run.child.generation), []).append(run)
-    several = len({run.child.generation for run in runs}) > 1
+    several = {role for role in ("student", "baseline") if len(_generations(runs, role)) > 1}
     return [
-        Group(members[0].child.role, point, generation, tuple(members), several)
-        for (_, point, generation), members in groups.items()
+        Group(members[0].child.role, point, generation, tuple(members), role in several)
+        for (role, point, generation), members in groups.items()
     ]
 
 
+def _generations(runs: Sequence[Run], role: str) -> set[int]:
+    return {run.child.generation for run in runs if run.child.role == role}
+
+
 def baseline_of(student: Group, groups: Sequence[Group]) -> Group | None:
-    """The baseline of its size: of its own generation, or else of the first one, since labels alone teach no generations."""
-    same_size = [group for group in groups if group.role == "baseline" and group.point == student.point]
-    own = [group for group in same_size if group.generation == student.generation]
-    return min(own or same_size, key=lambda group: group.generation, default=None)
+    """The baseline of its size, of its own generation or else the first: labels alone teach no generations.
+
+    Where the first generation of students learned from labels alone, it is the baseline of those after it.
+    """
+    same_size = [group for group in groups if group.point == student.point]
+    baselines = [group for group in same_size if group.role == "baseline"]
+    own = [group for group in baselines if group.generation == student.generation]
+    untaught = [group for group in same_size if group.generation < student.generation and group.is_untaught]
+    return min(own or baselines or untaught, key=lambda group: group.generation, default=None)
 
 
 def paired(student: Group, baseline: Group) -> list[tuple[Run, Run]]:
