@@ -105,7 +105,7 @@ def baseline_of(student: Group, groups: Sequence[Group]) -> Group | None:
     same_size = [group for group in groups if group.point == student.point]
     baselines = [group for group in same_size if group.role == "baseline"]
     own = [group for group in baselines if group.generation == student.generation]
-    untaught = [group for group in same_size if group.generation < student.generation and group.is_untaught]
+    untaught = [group for group in same_size if group.is_untaught and not student.is_untaught]
     return min(own or baselines or untaught, key=lambda group: group.generation, default=None)
 
 

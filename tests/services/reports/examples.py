@@ -260,7 +260,7 @@ def key_of(one: Child) -> str:
 
 
 def _job_of(key: str, one: Child, teachers: tuple[ResolvedTeacher, ...], *, failed: bool) -> JobRecord:
-    taught = one.role == "student" and bool(teachers)
+    taught = one.role == "student" and (bool(teachers) or one.generation > 1)
     spec = job_spec(
         teachers=taught,
         student={"source": "zoo", "name": "cnn", "args": {"width": _width(one)}},
@@ -272,9 +272,8 @@ def _job_of(key: str, one: Child, teachers: tuple[ResolvedTeacher, ...], *, fail
 
 
 def _result_of(key: str, one: Child, accuracy: float) -> AttemptResult:
-    members = (0.9, 0.91, 0.9) if one.generation == 1 else (0.9,)
-    voice = {"ensemble": 0.92, "members": members} if one.role == "student" else {}
-    done = result(accuracy, role=key, parameters=1_000 * _width(one), **voice)
+    heard: dict[str, Any] = {"ensemble": 0.92, "members": (0.9, 0.91, 0.9)} if one.role == "student" else {}
+    done = result(accuracy, role=key, parameters=1_000 * _width(one), **heard)
     return done.model_copy(update={"size": size(1_000 * _width(one), _width(one) / 10)})
 
 
