@@ -135,9 +135,8 @@ def _gained_by_size(compared: Sequence[Comparison]) -> list[str]:
     worse = [c for c in compared if c.verdict == "worse"]
     sizes = count(len(compared), "size")
     if len(better) == len(compared):
-        return [
-            f"distillation gained {_range(better)} at {'all ' if len(better) > 1 else ''}{sizes}, each over its own baseline"
-        ]
+        at = {1: sizes, 2: "both sizes"}.get(len(compared), f"all {sizes}")
+        return [f"distillation gained {_range(better)} at {at}, each over its own baseline"]
     others = [c.point or "" for c in compared if c.verdict != "better"]
     at = f"any of {sizes}" if not better else f"{len(others)} of {sizes} ({listing(others)})"
     return [

@@ -146,7 +146,7 @@ def test_a_gain_that_other_test_rows_could_undo_says_so():
 def test_a_sweep_that_pays_at_every_size_says_how_much():
     sizes = both([0.86], [0.80], point="w8") | both([0.91], [0.88], point="w16")
     assert composed(sizes).headline == (
-        "Distillation gained 3.0 to 6.0 points at all 2 sizes, each over its own baseline. The cheapest student within 2 % "
+        "Distillation gained 3.0 to 6.0 points at both sizes, each over its own baseline. The cheapest student within 2 % "
         "of the ensemble's 92.0 % is w16, with 16.0k parameters and 91.0 %; it is the fastest such too."
     )
 
