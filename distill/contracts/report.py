@@ -152,6 +152,8 @@ class ReportJob(Stored):
     generation: int | None = None
     seed: int | None = None
     """Named where a study has several of its kind."""
+    reused_from: str | None = None
+    """The earlier study that trained it, where it is not of this one."""
     state: JobState
     reason: str
     problem: Problem | None = None

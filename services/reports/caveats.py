@@ -25,6 +25,7 @@ def caveats(
         *_labels(models),
         *_overlaps(models),
         *_steps(models),
+        *_reused(jobs),
         *_noise_of_rows([comparison for comparison in comparisons if not comparison.differences]),
         *_noise_of_seeds([comparison for comparison in comparisons if comparison.differences]),
         *_choice(front),
@@ -68,6 +69,16 @@ def _steps(models: Sequence[ReportModel]) -> Iterator[str]:
             yield f"Steps differ{at}: {count(mine)} for the student, {count(theirs)} for its baseline."
 
 
+def _reused(jobs: Sequence[ReportJob]) -> Iterator[str]:
+    reused = [job for job in jobs if job.reused_from is not None]
+    if reused:
+        studies = listing(sorted({job.reused_from or "" for job in reused}))
+        yield (
+            f"{count(len(reused), 'baseline')} of {studies} reused: the same student, data, labels, steps and seed; times and "
+            "latencies are of then."
+        )
+
+
 def _noise_of_rows(comparisons: Sequence[Comparison]) -> Iterator[str]:
     if comparisons:
         yield (
@@ -84,6 +95,7 @@ def _noise_of_seeds(comparisons: Sequence[Comparison]) -> Iterator[str]:
         f"Noise is two standard errors of the mean difference over seeds, student and baseline paired by seed: "
         f"{_noises(comparisons)}. It holds what training seeds change, not what other test rows would: by their number "
         f"alone two standard errors are up to ±{points(rows)}."
+        f"{' The ensemble is one training: its own spread is not known.' if _has_ensemble(comparisons) else ''}"
     )
     fewest = min(len(comparison.differences) for comparison in comparisons)
     if fewest in _T_95:
@@ -91,6 +103,10 @@ def _noise_of_seeds(comparisons: Sequence[Comparison]) -> Iterator[str]:
             f"{count(fewest, 'seed')} say little of a spread: for 95 % certainty Student's t asks for "
             f"{_T_95[fewest]} standard errors, not for two."
         )
+
+
+def _has_ensemble(comparisons: Sequence[Comparison]) -> bool:
+    return any(comparison.role == "ensemble" for comparison in comparisons)
 
 
 def _noises(comparisons: Sequence[Comparison]) -> str:

@@ -63,7 +63,7 @@ def compose_job(
 
 def _report(runs: Sequence[Run], *, alpha: float, within: float = 0.0, **identity: object) -> Report:
     lines = Lines(runs, alpha)
-    models, comparisons, jobs = lines.models, lines.comparisons(), _report_jobs(runs)
+    models, comparisons, jobs = lines.models, lines.comparisons(), _report_jobs(runs, str(identity["id"]))
     front = frontier(lines.last_students(), lines.ensemble, within)
     student = next(run for run in runs if run.child.role == "student")
     return Report.model_validate(
@@ -82,16 +82,19 @@ def _report(runs: Sequence[Run], *, alpha: float, within: float = 0.0, **identit
     )
 
 
-def _report_jobs(runs: Sequence[Run]) -> tuple[ReportJob, ...]:
+def _report_jobs(runs: Sequence[Run], study: str) -> tuple[ReportJob, ...]:
     groups = {id(run): group for group in grouped(runs) for run in group.runs}
-    return tuple(_placed(_report_job(run), groups[id(run)], run.child.seed) for run in runs)
+    return tuple(_report_job(run).model_copy(update=_place(run, groups[id(run)], study)) for run in runs)
 
 
-def _placed(job: ReportJob, group: Group, seed: int) -> ReportJob:
-    """With the size, generation and seed that tell it from its like."""
-    several_seeds = len(group.runs) > 1
-    place = {"point": group.point, "generation": group.shown_generation, "seed": seed if several_seeds else None}
-    return job.model_copy(update=place)
+def _place(run: Run, group: Group, study: str) -> dict[str, object]:
+    """The size, generation and seed that tell it from its like, and where it comes from."""
+    return {
+        "point": group.point,
+        "generation": group.shown_generation,
+        "seed": run.child.seed if len(group.runs) > 1 else None,
+        "reused_from": run.job.study if run.child.role == "baseline" and run.job.study != study else None,
+    }
 
 
 def _report_job(run: Run) -> ReportJob:

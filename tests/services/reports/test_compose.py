@@ -134,7 +134,7 @@ NEW_KEYS: dict[type, set[str]] = {
     Report: {"alpha", "nearness", "frontier"},
     ReportModel: {"point", "generation", "seeds", "deviation", "retention", "size_reduction", "score"},
     Comparison: {"row_noise", "differences", "point", "generation"},
-    ReportJob: {"point", "generation", "seed", "quality", "selected", "agreement"},
+    ReportJob: {"point", "generation", "seed", "reused_from", "quality", "selected", "agreement"},
 }
 """What contracts have held since reports tell seeds and sizes apart."""
 
@@ -187,3 +187,12 @@ def test_a_choice_made_on_test_rows_is_owned():
         c.startswith("Which size is the cheapest near enough was read off the test rows")
         for c in composed(sizes).caveats
     )
+
+
+def test_a_baseline_of_an_earlier_study_is_said_to_be_reused():
+    earlier = job("baseline").model_copy(update={"study": "autumn-study"})
+    jobs = {"student": job(teachers=TEACHERS), "baseline": earlier}
+    done = {"student": result(0.874, ensemble=0.92, members=(0.9,) * 3), "baseline": result(0.79, role="baseline")}
+    report = compose_study(study("student", "baseline"), jobs, done, {}, at=NOON)
+    assert [j.reused_from for j in report.jobs] == [None, "autumn-study"]
+    assert any(c.startswith("1 baseline of autumn-study reused: the same student") for c in report.caveats)

@@ -3,6 +3,7 @@
 from math import sqrt
 
 import pytest
+from pydantic import ValidationError
 
 from services.reports.compare import compare, distillation_score, noise_of_mean
 
@@ -124,3 +125,9 @@ def test_every_model_has_a_score_against_the_ensemble():
     assert student.score == pytest.approx(0.25 / 75 + 0.75 * 0.05)
     assert next(m for m in report.models if m.role == "ensemble").score == pytest.approx(0.25)
     assert next(m for m in report.models if m.role == "member").size_reduction == 3
+
+
+@pytest.mark.parametrize("setting", [{"alpha": 1.1}, {"alpha": -0.1}, {"within": 1.0}])
+def test_shares_that_are_none_are_refused(setting):
+    with pytest.raises(ValidationError, match=next(iter(setting))):
+        composed({child("student"): 0.87}, **setting)
