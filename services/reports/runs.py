@@ -98,15 +98,14 @@ def _generations(runs: Sequence[Run], role: str) -> set[int]:
 
 
 def baseline_of(student: Group, groups: Sequence[Group]) -> Group | None:
-    """The baseline of its size, of its own generation or else the first: labels alone teach no generations.
+    """What labels alone taught the same network: the baseline of its own generation, or else of the first.
 
     Where the first generation of students learned from labels alone, it is the baseline of those after it.
     """
     same_size = [group for group in groups if group.point == student.point]
-    baselines = [group for group in same_size if group.role == "baseline"]
-    own = [group for group in baselines if group.generation == student.generation]
+    own = [g for g in same_size if (g.role, g.generation) == ("baseline", student.generation)]
     untaught = [group for group in same_size if group.is_untaught and not student.is_untaught]
-    return min(own or baselines or untaught, key=lambda group: group.generation, default=None)
+    return min(own or untaught, key=lambda group: group.generation, default=None)
 
 
 def paired(student: Group, baseline: Group) -> list[tuple[Run, Run]]:

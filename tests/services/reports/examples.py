@@ -273,7 +273,8 @@ def _job_of(key: str, one: Child, teachers: tuple[ResolvedTeacher, ...], *, fail
 
 def _result_of(key: str, one: Child, accuracy: float) -> AttemptResult:
     heard: dict[str, Any] = {"ensemble": 0.92, "members": (0.9, 0.91, 0.9)} if one.role == "student" else {}
-    done = result(accuracy, role=key, parameters=1_000 * _width(one), **heard)
+    with_its_teacher = 1.0 if one.generation > 1 else None
+    done = result(accuracy, role=key, parameters=1_000 * _width(one), agreement=with_its_teacher, **heard)
     return done.model_copy(update={"size": size(1_000 * _width(one), _width(one) / 10)})
 
 
