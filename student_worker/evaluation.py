@@ -74,7 +74,7 @@ def evaluate(
         Predictions(student=_numbers(named_N), ensemble=_numbers(ensemble_N), truth=_numbers(labels_N)),
         agreement=agreement(named_N, ensemble_N),
         ensemble=quality(combined_NC, labels_N),
-        teachers=tuple(_teacher_qualities(logits_NMC, teachers, labels_N, ensemble)),
+        teachers=tuple(_teacher_qualities(logits_NMC, ensemble_N, teachers, labels_N, ensemble)),
     )
 
 
@@ -86,9 +86,13 @@ def _combined(logits_NMC: Tensor, layout: MemberLayout, spec: EnsembleSpec, best
 
 
 def _teacher_qualities(
-    logits_NMC: Tensor, teachers: Sequence[ResolvedTeacher], labels_N: Tensor, ensemble: EnsembleSpec
+    logits_NMC: Tensor,
+    ensemble_N: Tensor,
+    teachers: Sequence[ResolvedTeacher],
+    labels_N: Tensor,
+    ensemble: EnsembleSpec,
 ) -> Iterator[TeacherQuality]:
-    """Each teacher alone: its members weigh the same."""
+    """Each teacher alone: its members weigh the same. Agreement is with the classes ``ensemble_N`` of all together."""
     parts = torch.split(logits_NMC, [len(teacher.manifest.members) for teacher in teachers], dim=1)
     for teacher, part_NMC in zip(teachers, parts, strict=True):
         combined_NC = combine(part_NMC, base_M=torch.ones(part_NMC.shape[1]), spec=ensemble, temperature=1.0)
@@ -96,6 +100,7 @@ def _teacher_qualities(
             teacher=teacher.reference,
             ensemble=quality(combined_NC, labels_N),
             members=tuple(quality(part_NMC[:, member], labels_N) for member in range(part_NMC.shape[1])),
+            agreements=tuple(agreement(member_NC.argmax(dim=1), ensemble_N) for member_NC in part_NMC.unbind(dim=1)),
         )
 
 

@@ -203,6 +203,7 @@ def _sum(sizes: Sequence[Size]) -> Size:
         latency_ms={batch: sum(size.latency_ms[batch] for size in sizes) for batch in sizes[0].latency_ms},
         latency_threads=sizes[0].latency_threads,
         latency_device=sizes[0].latency_device,
+        peak_memory_bytes=max((size.peak_memory_bytes or 0 for size in sizes), default=0) or None,
     )
 
 

@@ -16,6 +16,13 @@ class Size(Stored):
     """Batch size -> median milliseconds of a forward pass."""
     latency_threads: int
     latency_device: str
+    peak_memory_bytes: int | None = None
+    """The most that one forward pass of 64 rows holds at once beside the weights and the rows themselves.
+
+    On the CPU the tensors that live between two operations, counted exactly, without the kernels' own workspace; on
+    CUDA what torch's allocator had given out, workspace and rounding included. None in results of before this was
+    measured. Of several models that run one after the other: the greatest of theirs.
+    """
 
 
 class Quality(Stored):
@@ -27,6 +34,14 @@ class Quality(Stored):
     calibration_error: float
     """Expected calibration error, 15 equal-width bins (Guo et al., 2017, arXiv:1706.04599)."""
     num_rows: int
+
+
+class Selected(Stored):
+    """The epoch that was chosen on validation rows alone, and what its weights are worth on the test rows."""
+
+    epoch: int
+    """From 1."""
+    quality: Quality
 
 
 class CurvePoint(Stored):
@@ -63,6 +78,8 @@ class TeacherQuality(Stored):
     """``name@version``."""
     ensemble: Quality
     members: tuple[Quality, ...]
+    agreements: tuple[float, ...] = ()
+    """Share of test rows on which each member names the class of all teachers combined; empty in older results."""
 
 
 class AttemptResult(Stored):
@@ -73,6 +90,9 @@ class AttemptResult(Stored):
     dataset: DatasetFacts
     size: Size
     quality: Quality
+    """Of the last epoch's weights."""
+    selected: Selected | None = None
+    """The epoch that validation rows chose, where its weights were kept and measured."""
     agreement: float | None = None
     """Share of test rows on which student and combined ensemble name the same class."""
     teachers: tuple[TeacherQuality, ...] = ()

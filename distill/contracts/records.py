@@ -8,7 +8,7 @@ from distill.contracts.base import Digest, Name, Stored, Timestamp
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import Problem
 from distill.contracts.job import JobSpec
-from distill.contracts.study import StudySpec
+from distill.contracts.study import Child, StudySpec
 from distill.contracts.teachers import ResolvedTeacher
 
 
@@ -179,7 +179,9 @@ class StudyRecord(Stored):
     team: str = "default"
     spec: StudySpec
     jobs: dict[str, str]
-    """Role -> job id."""
+    """Child -> job id."""
+    children: dict[str, Child] = Field(default_factory=dict)
+    """Child -> what it is for; empty for studies of a student and its baseline, which are named so."""
     report: str | None = None
     """Folder below the storage root, once every child has ended."""
     revision: int = 0

@@ -8,11 +8,13 @@ from distill.contracts.base import Stored, Timestamp
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import Problem
 from distill.contracts.job import JobSpec
-from distill.contracts.measures import Artifact, CurvePoint, Quality, Size
+from distill.contracts.measures import Artifact, CurvePoint, Quality, Selected, Size
 from distill.contracts.records import JobState
 
 ModelRole = Literal["member", "ensemble", "student", "baseline"]
 Verdict = Literal["better", "within_noise", "worse"]
+Axis = Literal["parameters", "flops", "latency"]
+"""What a student costs; latency is that of one row alone."""
 
 
 class LearnedFrom(Stored):
@@ -34,19 +36,42 @@ class LearnedFrom(Stored):
     """Wall time of its training steps."""
 
 
+class Deviation(Stored):
+    """Sample standard deviations over training seeds, of two or more."""
+
+    accuracy: float
+    nll: float
+    calibration_error: float
+    agreement: float | None = None
+
+
 class ReportModel(Stored):
-    """One line of the table of models."""
+    """One line of the table of models; a student or baseline of several seeds is one line, with means."""
 
     role: ModelRole
     name: str
     architecture: str
     """In words, such as ``resnet8x4, width 16``."""
+    point: str | None = None
+    """The student size of a sweep."""
+    generation: int | None = None
+    """Where there are several."""
+    seeds: tuple[int, ...] = ()
+    """Those that left a result."""
     quality: Quality | None = None
-    """On test data; None where it was not measured."""
+    """On test data, of the last epoch's weights; None where it was not measured."""
+    deviation: Deviation | None = None
+    """None with fewer than two seeds."""
     size: Size | None = None
     """Of an ensemble: all members, one after the other."""
     agreement: float | None = None
     """Share of test rows on which it and the combined ensemble name the same class."""
+    retention: float | None = None
+    """Its accuracy divided by the ensemble's."""
+    size_reduction: float | None = None
+    """The ensemble's parameters divided by its own."""
+    score: float | None = None
+    """The distillation score against the ensemble, lower is better (Alkhulaifi et al., 2021); `Report.alpha` weighs it."""
     learned_from: LearnedFrom | None = None
     """None where it isn't known, and for an ensemble: its members say."""
 
@@ -59,7 +84,13 @@ class Comparison(Stored):
     accuracy_gain: float
     """The student's accuracy minus the other's."""
     noise: float
-    """Two standard errors of that difference, from the numbers of test rows."""
+    """Two standard errors of that difference: from the spread over seeds where two or more can be paired, else `row_noise`."""
+    row_noise: float | None = None
+    """Two standard errors from the numbers of test rows alone; None in older reports, where it is `noise`."""
+    differences: tuple[float, ...] = ()
+    """The difference for each seed that both have, where there are two or more."""
+    point: str | None = None
+    generation: int | None = None
     verdict: Verdict
     """``better`` or ``worse`` where the difference is greater than the noise."""
     retention: float | None
@@ -68,6 +99,38 @@ class Comparison(Stored):
     """The other's parameters divided by the student's."""
     speed_up: dict[int, float]
     """Batch size -> the other's latency divided by the student's, where threads and device are the same."""
+
+
+class Nearness(Stored):
+    """Whether a student became like its teachers, or like the same network without them."""
+
+    point: str | None = None
+    generation: int | None = None
+    to_ensemble: float
+    """Share of test rows on which student and ensemble name the same class; mean over seeds."""
+    to_baseline: float
+    """Share of test rows on which student and baseline of the same seed name the same class; mean over seeds."""
+    noise: float
+    """Two standard errors of the difference of both shares, paired by row, or by seed where there are two or more."""
+    nearer: Literal["ensemble", "baseline", "neither"]
+    """``neither`` where the shares differ by no more than the noise."""
+    position: float | None
+    """Where its accuracy lies: 0 at the baseline's, 1 at the ensemble's; None where the ensemble's lead is noise, or none."""
+    sentence: str
+
+
+class Frontier(Stored):
+    """What accuracy costs, over the student sizes of a sweep."""
+
+    within: float
+    """The share of the ensemble's accuracy that may be lacking."""
+    fronts: dict[Axis, tuple[str, ...]]
+    """Axis -> points that no other student beats in both cost and accuracy, from the cheapest up."""
+    smallest: str | None = None
+    """The point with the fewest parameters within the share; None where no student is."""
+    fastest: str | None = None
+    """The point with the least latency within the share; None too where latencies can't be compared."""
+    sentence: str
 
 
 class Station(Stored):
@@ -85,6 +148,12 @@ class ReportJob(Stored):
 
     id: str
     role: str
+    point: str | None = None
+    generation: int | None = None
+    seed: int | None = None
+    """Named where a study has several of its kind."""
+    reused_from: str | None = None
+    """The earlier study that trained it, where it is not of this one."""
     state: JobState
     reason: str
     problem: Problem | None = None
@@ -95,6 +164,11 @@ class ReportJob(Stored):
     phases: dict[str, float]
     """Name -> wall seconds, as the last attempt measured them itself."""
     curve: tuple[CurvePoint, ...] = ()
+    quality: Quality | None = None
+    """On test data, of the last epoch's weights."""
+    selected: Selected | None = None
+    """On test data, of the weights that validation rows chose."""
+    agreement: float | None = None
     teacher_rows: int = 0
     """Rows that teachers were asked for, in training and in measuring."""
     teacher_wait_s: float = 0.0
@@ -119,7 +193,13 @@ class Report(Stored):
     models: tuple[ReportModel, ...]
     """Ensemble and members first, then the student, then its baseline."""
     comparisons: tuple[Comparison, ...]
-    """The student beside the baseline and the ensemble, as far as there are any."""
+    """The student beside the baseline and the ensemble, as far as there are any; for each size and generation."""
+    alpha: float | None = None
+    """Of the distillation score; None in older reports."""
+    nearness: tuple[Nearness, ...] = ()
+    """For each size and generation that has ensemble and baseline."""
+    frontier: Frontier | None = None
+    """Of a sweep with results of two sizes or more."""
     jobs: tuple[ReportJob, ...]
     dataset: DatasetFacts | None = None
     """The student's."""

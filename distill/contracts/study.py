@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from distill.contracts.base import Name, Spec
 from distill.contracts.datasets import NoLabels
@@ -10,6 +10,16 @@ from distill.contracts.job import JobSpec
 from distill.contracts.objective import LabelsTerm
 from distill.contracts.schedules import extremes
 from distill.contracts.scheme import Offline
+
+
+class Child(Spec):
+    """What one job of a study is for."""
+
+    role: Literal["student", "baseline"]
+    point: str | None
+    """The student size of a sweep; None without one."""
+    seed: int
+    generation: int
 
 
 class StudySpec(Spec):
@@ -20,6 +30,10 @@ class StudySpec(Spec):
     job: JobSpec
     baseline: bool = True
     """Train the same student without teachers too, on the same labels, at equal steps."""
+    alpha: float = Field(default=0.5, ge=0, le=1)
+    """How much size counts beside accuracy in the report's distillation score (Alkhulaifi et al., 2021)."""
+    within: float = Field(default=0.02, ge=0, lt=1)
+    """The share of the ensemble's accuracy that the report's cheapest student may lack."""
 
     @model_validator(mode="after")
     def _baseline_can_learn(self) -> Self:

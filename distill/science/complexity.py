@@ -11,11 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from distill.contracts.measures import Size
 from distill.contracts.models import InputSpec
 from distill.science.inputs import example_input
+from distill.science.memory import peak_memory_bytes
 from distill.science.models import Classifier
 
 __all__ = ["count_flops", "example_input", "measure_size", "median_latency_ms"]
 
 LATENCY_BATCHES = (1, 64)
+MEMORY_BATCH = 64
 
 
 def measure_size(
@@ -26,7 +28,7 @@ def measure_size(
     threads: int,
     device: torch.device | str,
 ) -> Size:
-    """Parameters, operations of one row's forward pass, and median latency at batch 1 and 64.
+    """Parameters, operations of one row's forward pass, median latency at batch 1 and 64, peak memory at batch 64.
 
     Args:
         model: on ``device``; measured in evaluation mode, which is then put back.
@@ -49,6 +51,7 @@ def measure_size(
                 num_rows: median_latency_ms(model, example_input(input, num_rows).to(device))
                 for num_rows in LATENCY_BATCHES
             }
+            memory_bytes = peak_memory_bytes(model, example_input(input, MEMORY_BATCH).to(device))
     finally:
         torch.set_num_threads(threads_before)
         model.train(was_training)
@@ -59,6 +62,7 @@ def measure_size(
         latency_ms=latency_ms,
         latency_threads=threads,
         latency_device=torch.device(device).type,
+        peak_memory_bytes=memory_bytes,
     )
 
 

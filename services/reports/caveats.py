@@ -4,13 +4,20 @@ from collections.abc import Iterator, Sequence
 
 from distill.contracts.measures import Size
 from distill.contracts.records import JobState
-from distill.contracts.report import Comparison, ReportJob, ReportModel
-from services.reports.headline import failure
-from services.reports.words import count, listing, points, seconds
+from distill.contracts.report import Comparison, Frontier, ModelRole, ReportJob, ReportModel
+from services.reports.headline import failure, job_name
+from services.reports.words import count, label, listing, points, seconds
+
+MANY_JOBS = 4
+_T_95 = {2: 12.7, 3: 4.3, 4: 3.2, 5: 2.8}
+"""Number of seeds -> standard errors that hold 95 % of Student's t distribution, on both sides."""
 
 
 def caveats(
-    models: Sequence[ReportModel], comparisons: Sequence[Comparison], jobs: Sequence[ReportJob]
+    models: Sequence[ReportModel],
+    comparisons: Sequence[Comparison],
+    jobs: Sequence[ReportJob],
+    front: Frontier | None = None,
 ) -> tuple[str, ...]:
     """Failures first, then what was seen in training, then how figures were taken."""
     return (
@@ -18,8 +25,12 @@ def caveats(
         *_labels(models),
         *_overlaps(models),
         *_steps(models),
-        *_noise(comparisons),
+        *_reused(jobs),
+        *_noise_of_rows([comparison for comparison in comparisons if not comparison.differences]),
+        *_noise_of_seeds([comparison for comparison in comparisons if comparison.differences]),
+        *_choice(front),
         *_attempts(jobs),
+        *_waits(jobs),
         *_latency(models),
     )
 
@@ -49,30 +60,94 @@ def _overlaps(models: Sequence[ReportModel]) -> Iterator[str]:
 
 
 def _steps(models: Sequence[ReportModel]) -> Iterator[str]:
-    steps = {m.role: m.learned_from.steps for m in models if m.learned_from and m.role in {"student", "baseline"}}
-    student, baseline = steps.get("student"), steps.get("baseline")
-    if student is not None and baseline is not None and student != baseline:
-        yield f"Steps differ: {count(student)} for the student, {count(baseline)} for its baseline."
+    taken = {(m.role, m.point, m.generation): m.learned_from.steps for m in models if m.learned_from is not None}
+    for (role, point, generation), mine in taken.items():
+        theirs = taken.get(("baseline", point, generation)) or taken.get(("baseline", point, None))
+        if role == "student" and mine is not None and theirs is not None and mine != theirs:
+            which = label(point, generation)
+            at = f" at {which}" if which else ""
+            yield f"Steps differ{at}: {count(mine)} for the student, {count(theirs)} for its baseline."
 
 
-def _noise(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    if comparisons:
-        noise = listing([f"±{points(c.noise)} beside the {c.role}" for c in comparisons])
+def _reused(jobs: Sequence[ReportJob]) -> Iterator[str]:
+    reused = [job for job in jobs if job.reused_from is not None]
+    if reused:
+        studies = listing(sorted({job.reused_from or "" for job in reused}))
         yield (
-            f"Noise is two standard errors of the difference of two accuracies on the test rows: {noise}. "
+            f"{count(len(reused), 'baseline')} of {studies} reused: the same student, data, labels, steps and seed; times and "
+            "latencies are of then."
+        )
+
+
+def _noise_of_rows(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    if comparisons:
+        yield (
+            f"Noise is two standard errors of the difference of two accuracies on the test rows: {_noises(comparisons)}. "
             "It doesn't hold the spread between training seeds: each model here was trained once."
         )
 
 
+def _noise_of_seeds(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    if not comparisons:
+        return
+    rows = max(comparison.row_noise or 0.0 for comparison in comparisons)
+    yield (
+        f"Noise is two standard errors of the mean difference over seeds, student and baseline paired by seed: "
+        f"{_noises(comparisons)}. It holds what training seeds change, not what other test rows would: by their number "
+        f"alone two standard errors are up to ±{points(rows)}."
+        f"{' The ensemble is one training: its own spread is not known.' if _has_ensemble(comparisons) else ''}"
+    )
+    fewest = min(len(comparison.differences) for comparison in comparisons)
+    if fewest in _T_95:
+        yield (
+            f"{count(fewest, 'seed')} say little of a spread: for 95 % certainty Student's t asks for "
+            f"{_T_95[fewest]} standard errors, not for two."
+        )
+
+
+def _has_ensemble(comparisons: Sequence[Comparison]) -> bool:
+    return any(comparison.role == "ensemble" for comparison in comparisons)
+
+
+def _noises(comparisons: Sequence[Comparison]) -> str:
+    roles: list[ModelRole] = list(dict.fromkeys(comparison.role for comparison in comparisons))
+    return listing([f"{_range([c.noise for c in comparisons if c.role == role])} beside the {role}" for role in roles])
+
+
+def _range(noises: Sequence[float]) -> str:
+    least, most = points(min(noises)), points(max(noises))
+    return f"±{most}" if least == most else f"±{least.split()[0]} to ±{most}"
+
+
+def _choice(front: Frontier | None) -> Iterator[str]:
+    if front is not None and front.smallest is not None:
+        yield (
+            "Which size is the cheapest near enough was read off the test rows: of many sizes near the limit, the one that "
+            "was lucky on these rows is found. Before relying on it, measure it on rows of your own."
+        )
+
+
 def _attempts(jobs: Sequence[ReportJob]) -> Iterator[str]:
-    for job in jobs:
-        if job.attempts > 1:
-            yield (
-                f"The {job.role} took {job.attempts} attempts; times by phase are those of the last, "
-                "and its 'claimed' holds all before it."
-            )
-        if job.teacher_wait_s >= 1:
-            yield f"The {job.role} stood still for {seconds(job.teacher_wait_s)}, waiting for teachers."
+    again = [job for job in jobs if job.attempts > 1]
+    if len(again) > MANY_JOBS:
+        most = max(job.attempts for job in again)
+        yield f"{count(len(again), 'job')} took several attempts, up to {most}; times are those of the last."
+        return
+    for job in again:
+        yield (
+            f"The {job_name(job)} took {job.attempts} attempts; times by phase are those of the last, "
+            "and its 'claimed' holds all before it."
+        )
+
+
+def _waits(jobs: Sequence[ReportJob]) -> Iterator[str]:
+    waited = [job for job in jobs if job.teacher_wait_s >= 1]
+    if len(waited) > MANY_JOBS:
+        longest = max(job.teacher_wait_s for job in waited)
+        yield f"{count(len(waited), 'job')} stood still, up to {seconds(longest)} each, waiting for teachers."
+        return
+    for job in waited:
+        yield f"The {job_name(job)} stood still for {seconds(job.teacher_wait_s)}, waiting for teachers."
 
 
 def _latency(models: Sequence[ReportModel]) -> Iterator[str]:

@@ -5,12 +5,16 @@ from datetime import datetime
 
 from distill.contracts.measures import AttemptResult, Predictions
 from distill.contracts.records import JobRecord, JobState, StudyRecord
-from distill.contracts.report import Comparison, Report, ReportJob, ReportModel
+from distill.contracts.report import Report, ReportJob
 from services.reports.caveats import caveats
-from services.reports.compare import compare
+from services.reports.frontier import frontier
 from services.reports.headline import headline
-from services.reports.models import agreement_with_ensemble, teacher_models, trained_model
+from services.reports.lines import Lines
+from services.reports.runs import Group, Run, grouped, run_of_job, runs_of
 from services.reports.timeline import stations
+
+ALPHA = 0.5
+"""Of the distillation score of a job that belongs to no study."""
 
 
 def compose_study(
@@ -24,34 +28,21 @@ def compose_study(
     """The report of a study whose children have all ended.
 
     Args:
-        study: the study; it has a child ``student``, and perhaps a ``baseline``.
-        jobs: role -> record of each child.
-        results: role -> what the child left; a child that failed has none.
-        predictions: role -> the classes that it named.
+        study: the study; it has at least one child that is a student.
+        jobs: child -> its record.
+        results: child -> what it left; a child that failed has none.
+        predictions: child -> the classes that it named.
         at: the moment of the report.
     """
-    student, baseline = jobs["student"], jobs.get("baseline")
-    models = [*_job_models(student, results.get("student"))]
-    if baseline is not None:
-        models.append(
-            trained_model(
-                baseline,
-                results.get("baseline"),
-                role="baseline",
-                agreement=agreement_with_ensemble(predictions.get("baseline"), predictions.get("student")),
-                student_data=student.dataset,
-            )
-        )
-    children = [_report_job(role, job, results.get(role)) for role, job in jobs.items()]
     return _report(
-        models,
-        children,
+        runs_of(study, jobs, results, predictions),
+        alpha=study.spec.alpha,
+        within=study.spec.within,
         kind="study",
         id=study.id,
         name=study.spec.name,
         team=study.team,
         created_at=at,
-        dataset=student.dataset,
     )
 
 
@@ -60,51 +51,57 @@ def compose_job(
 ) -> Report:
     """The report of one job that has ended; ``result`` is None if it failed."""
     return _report(
-        _job_models(job, result, predictions),
-        [_report_job(job.role, job, result)],
+        [run_of_job(job, result, predictions)],
+        alpha=ALPHA,
         kind="job",
         id=job.id,
         name=job.spec.name,
         team=job.team,
         created_at=at,
-        dataset=job.dataset,
     )
 
 
-def _job_models(
-    job: JobRecord, result: AttemptResult | None, predictions: Predictions | None = None
-) -> list[ReportModel]:
-    agreement = result.agreement if result else None
-    if agreement is None:
-        agreement = agreement_with_ensemble(predictions, predictions)
-    return [*teacher_models(job, result), trained_model(job, result, role="student", agreement=agreement)]
-
-
-def _report(models: Sequence[ReportModel], jobs: Sequence[ReportJob], **identity: object) -> Report:
-    comparisons = _comparisons(models)
+def _report(runs: Sequence[Run], *, alpha: float, within: float = 0.0, **identity: object) -> Report:
+    lines = Lines(runs, alpha)
+    models, comparisons, jobs = lines.models, lines.comparisons(), _report_jobs(runs, str(identity["id"]))
+    front = frontier(lines.last_students(), lines.ensemble, within)
+    student = next(run for run in runs if run.child.role == "student")
     return Report.model_validate(
         {
             **identity,
-            "headline": headline(models, comparisons, jobs),
-            "models": tuple(models),
+            "headline": headline(models, comparisons, jobs, front),
+            "models": models,
             "comparisons": comparisons,
-            "jobs": tuple(jobs),
-            "caveats": caveats(models, comparisons, jobs),
+            "alpha": alpha,
+            "nearness": lines.nearness(),
+            "frontier": front,
+            "jobs": jobs,
+            "dataset": student.job.dataset,
+            "caveats": caveats(models, comparisons, jobs, front),
         }
     )
 
 
-def _comparisons(models: Sequence[ReportModel]) -> tuple[Comparison, ...]:
-    student = next(model for model in models if model.role == "student")
-    others = [model for role in ("baseline", "ensemble") for model in models if model.role == role]
-    compared = [compare(student, other) for other in others]
-    return tuple(comparison for comparison in compared if comparison is not None)
+def _report_jobs(runs: Sequence[Run], study: str) -> tuple[ReportJob, ...]:
+    groups = {id(run): group for group in grouped(runs) for run in group.runs}
+    return tuple(_report_job(run).model_copy(update=_place(run, groups[id(run)], study)) for run in runs)
 
 
-def _report_job(role: str, job: JobRecord, result: AttemptResult | None) -> ReportJob:
+def _place(run: Run, group: Group, study: str) -> dict[str, object]:
+    """The size, generation and seed that tell it from its like, and where it comes from."""
+    return {
+        "point": group.point,
+        "generation": group.shown_generation,
+        "seed": run.child.seed if len(group.runs) > 1 else None,
+        "reused_from": run.job.study if run.child.role == "baseline" and run.job.study != study else None,
+    }
+
+
+def _report_job(run: Run) -> ReportJob:
+    job, result = run.job, run.result
     record = ReportJob(
         id=job.id,
-        role=role,
+        role=run.child.role,
         state=job.state,
         reason=job.reason.text,
         problem=job.attempts[-1].problem if job.attempts and job.state is not JobState.SUCCEEDED else None,
@@ -119,6 +116,9 @@ def _report_job(role: str, job: JobRecord, result: AttemptResult | None) -> Repo
         update={
             "phases": result.phases,
             "curve": result.curve,
+            "quality": result.quality,
+            "selected": result.selected,
+            "agreement": result.agreement,
             "teacher_rows": result.teacher_rows,
             "teacher_wait_s": result.teacher_wait_s,
             "artifacts": result.artifacts,

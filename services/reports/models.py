@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from distill.contracts.datasets import DatasetFacts
-from distill.contracts.measures import AttemptResult, Predictions, Quality, Size, TeacherQuality
+from distill.contracts.measures import AttemptResult, Predictions, Size, TeacherQuality
 from distill.contracts.models import ModelSpec
 from distill.contracts.objective import LabelsTerm
 from distill.contracts.records import JobRecord
@@ -82,41 +82,47 @@ def _ensemble(teachers: Sequence[ResolvedTeacher], result: AttemptResult | None)
 def _members(
     teacher: ResolvedTeacher, result: AttemptResult | None, student_data: DatasetFacts | None
 ) -> list[ReportModel]:
-    qualities = _member_qualities(teacher, result.teachers if result else ())
+    measured = _measured(teacher, result.teachers if result else ())
+    agreements = measured.agreements if measured else ()
     return [
         ReportModel(
             role="member",
             name=f"{teacher.reference} member {position}",
             architecture=architecture(member.model),
-            quality=qualities[position],
+            quality=measured.members[position] if measured else None,
             size=member.size,
+            agreement=agreements[position] if agreements else None,
             learned_from=_of_member(member, student_data),
         )
         for position, member in enumerate(teacher.manifest.members)
     ]
 
 
-def _member_qualities(teacher: ResolvedTeacher, measured: Sequence[TeacherQuality]) -> list[Quality | None]:
+def _measured(teacher: ResolvedTeacher, measured: Sequence[TeacherQuality]) -> TeacherQuality | None:
     num_members = len(teacher.manifest.members)
-    for quality in measured:
-        if quality.teacher == teacher.reference and len(quality.members) == num_members:
-            return list(quality.members)
-    return [None] * num_members
+    known = (found for found in measured if found.teacher == teacher.reference and len(found.members) == num_members)
+    return next(known, None)
 
 
 def _sum_of(sizes: Sequence[Size]) -> Size:
     """All together, one after the other; latencies only where all were measured alike."""
-    first = sizes[0]
-    alike = all((s.latency_device, s.latency_threads) == (first.latency_device, first.latency_threads) for s in sizes)
-    batches = [batch for batch in first.latency_ms if alike and all(batch in size.latency_ms for size in sizes)]
-    return first.model_copy(
+    memory = [size.peak_memory_bytes for size in sizes if size.peak_memory_bytes is not None]
+    return sizes[0].model_copy(
         update={
             "parameters": sum(size.parameters for size in sizes),
             "bytes": sum(size.bytes for size in sizes),
             "flops": sum(size.flops for size in sizes),
-            "latency_ms": {batch: sum(size.latency_ms[batch] for size in sizes) for batch in batches},
+            "latency_ms": {batch: sum(size.latency_ms[batch] for size in sizes) for batch in timed_alike(sizes)},
+            "peak_memory_bytes": max(memory) if len(memory) == len(sizes) else None,
         }
     )
+
+
+def timed_alike(sizes: Sequence[Size]) -> list[int]:
+    """Batch sizes that all were timed at, where device and threads are the same for all."""
+    places = {(size.latency_device, size.latency_threads) for size in sizes}
+    batches = sizes[0].latency_ms if len(places) == 1 else ()
+    return [batch for batch in batches if all(batch in size.latency_ms for size in sizes)]
 
 
 def _of_member(member: MemberManifest, student_data: DatasetFacts | None) -> LearnedFrom | None:

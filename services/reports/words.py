@@ -1,5 +1,6 @@
 """Figures as people read them: percentages, counts, sizes, factors, seconds."""
 
+from collections.abc import Iterable, Sequence
 from math import floor, log10
 
 
@@ -57,9 +58,22 @@ def sentence(*clauses: str | None) -> str:
     return said[0].upper() + said[1:] + "."
 
 
-def listing(words: list[str]) -> str:
+def listing(words: Sequence[str]) -> str:
     """a, b and c."""
     return ", ".join(words[:-1]) + f" and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def label(point: str | None, generation: int | None, seed: int | None = None) -> str:
+    """ "w16", 2 -> ``w16, generation 2``; what is None is left out."""
+    said = [point, f"generation {generation}" if generation is not None else None]
+    return ", ".join(word for word in (*said, f"seed {seed}" if seed is not None else None) if word)
+
+
+def numbers(values: Iterable[int], noun: str = "") -> str:
+    """Such as ``seed 0``, ``seeds 0, 1 and 2``, or of more than four ``seeds 0 to 9 (10)``."""
+    each = sorted(set(values))
+    said = listing([str(value) for value in each]) if len(each) <= 4 else f"{each[0]} to {each[-1]} ({len(each)})"
+    return f"{noun}{'s' if len(each) > 1 else ''} {said}" if noun else said
 
 
 def _three_figures(number: float) -> str:

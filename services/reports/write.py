@@ -32,7 +32,7 @@ def write_study_report(study: StudyRecord, jobs: Mapping[str, JobRecord], *, sto
 
     Args:
         study: the study.
-        jobs: role -> record of each child.
+        jobs: child -> its record.
         storage: the storage root.
 
     Returns:
@@ -43,8 +43,8 @@ def write_study_report(study: StudyRecord, jobs: Mapping[str, JobRecord], *, sto
     """
 
     def compose() -> Report:
-        results = {role: _result_of(job, storage) for role, job in jobs.items() if job.result}
-        predictions = {role: _predictions_of(result, storage) for role, result in results.items()}
+        results = {child: _result_of(job, storage) for child, job in jobs.items() if job.result}
+        predictions = {child: _predictions_of(result, storage) for child, result in results.items()}
         return compose_study(study, jobs, results, predictions, at=now())
 
     return _write_once(report_folder("study", study.id), compose, storage)

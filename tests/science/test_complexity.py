@@ -1,10 +1,13 @@
 """Sizes counted by hand, and timings that are there."""
 
+import pytest
 import torch
+from torch import Tensor, nn
 
 from distill.contracts.models import TokensInput, TransformersModel, VectorInput, ZooArgs, ZooModel
 from distill.science.complexity import measure_size
 from distill.science.inputs import example_input
+from distill.science.memory import peak_memory_bytes
 from distill.science.models import build
 
 
@@ -33,6 +36,40 @@ def test_attention_is_counted_whichever_kernel_computes_it():
     # the layer's projections and two feed-forward layers, scores and their use on values; the pooler and the head
     by_hand = 2 * (16 * (4 * 32 * 32 + 2 * 32 * 64) + 2 * 16 * 16 * 32 + 32 * 32 + 32 * 5)
     assert flops("eager") == flops("sdpa") == by_hand
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_memory_of_a_small_cnn_by_hand(digit_input, threads):
+    model = build(ZooModel(name="cnn", args=ZooArgs(width=4)), input=digit_input, num_classes=10)
+
+    size = measure_size(model, digit_input, weights_bytes=1, threads=threads, device="cpu")
+
+    # 64 rows of four bytes a number; the fullest moment is the last stage's batch norm: the normalised images and what
+    # the second stage gave are still held, and two maps of 16 channels are in the making
+    assert size.peak_memory_bytes == 64 * 4 * (8 * 8 + 8 * 2 * 2 + 2 * 16 * 2 * 2)
+
+
+def test_memory_is_that_of_tensors_alive_at_once():
+    class Chain(nn.Module):
+        def forward(self, inputs_N: Tensor) -> Tensor:
+            doubled_N = inputs_N * 2  # 400 bytes
+            raised_N = doubled_N + 1  # 800 with the doubled, which is let go now
+            del doubled_N
+            twice_N = torch.cat([raised_N.view(-1), raised_N])  # a view costs nothing: 400 + 800
+            return twice_N.relu_()  # in place costs nothing
+
+    assert peak_memory_bytes(Chain(), torch.ones(100)) == 1200
+
+
+def test_memory_beside_the_weights_does_not_grow_with_them(digit_input):
+    def memory(*hidden: int) -> int:
+        model = build(ZooModel(name="mlp", args=ZooArgs(hidden=hidden)), input=digit_input, num_classes=10)
+        with torch.inference_mode():
+            return peak_memory_bytes(model, example_input(digit_input, 64))
+
+    # images, one layer's sums and its ReLU; from the second layer on, what the layer before gave too
+    assert memory(256) == 64 * 4 * (64 + 2 * 256)
+    assert memory(64, 64, 64) == memory(64, 64) == 64 * 4 * 4 * 64
 
 
 def test_measuring_takes_latency_and_puts_everything_back(digit_input):

@@ -69,6 +69,7 @@ def test_a_good_version_is_published_with_a_manifest_and_a_fact(redis, settings,
     # 64 * 16 + 16 and 16 * 4 + 4 weights and biases
     assert manifest.members[0].size.parameters == 1108
     assert manifest.size.parameters == sum(member.size.parameters for member in manifest.members)
+    assert manifest.size.peak_memory_bytes == max(member.size.peak_memory_bytes for member in manifest.members) > 0
     assert manifest.members[0].job == members[0].job
     assert manifest.rows_per_s > 0
     copied = load_file(folder_of(settings, "good") / "member-0" / "model.safetensors")

@@ -1,12 +1,21 @@
 """A report holds what the records, results and predictions say, and what to doubt."""
 
+import json
+from typing import Any
+
+from pydantic import BaseModel
+
 from distill.contracts.errors import Problem
+from distill.contracts.measures import AttemptResult, Size, TeacherQuality
 from distill.contracts.records import JobState
-from distill.contracts.report import Report
+from distill.contracts.report import Comparison, Report, ReportJob, ReportModel
 from services.reports.compose import compose_job, compose_study
+from services.reports.markdown import render_markdown
 
 from .examples import (
     NOON,
+    child,
+    composed,
     facts,
     job,
     member,
@@ -116,3 +125,74 @@ def test_where_latency_was_measured_is_said():
 def test_a_report_survives_its_own_json():
     report = a_report()
     assert Report.model_validate_json(report.model_dump_json()) == report
+
+
+NEW_KEYS: dict[type, set[str]] = {
+    AttemptResult: {"selected"},
+    Size: {"peak_memory_bytes"},
+    TeacherQuality: {"agreements"},
+    Report: {"alpha", "nearness", "frontier"},
+    ReportModel: {"point", "generation", "seeds", "deviation", "retention", "size_reduction", "score"},
+    Comparison: {"row_noise", "differences", "point", "generation"},
+    ReportJob: {"point", "generation", "seed", "reused_from", "quality", "selected", "agreement"},
+}
+"""What contracts have held since reports tell seeds and sizes apart."""
+
+
+def as_before(value: Any) -> Any:
+    """The stored form of a contract without its new keys, throughout."""
+    if isinstance(value, BaseModel):
+        kept = set(type(value).model_fields) - NEW_KEYS.get(type(value), set())
+        return {name: as_before(getattr(value, name)) for name in kept}
+    if isinstance(value, dict):
+        return {name: as_before(inner) for name, inner in value.items()}
+    return [as_before(inner) for inner in value] if isinstance(value, tuple) else value
+
+
+def test_a_report_of_before_seeds_and_sizes_can_still_be_read_and_shown():
+    old = Report.model_validate_json(json.dumps(as_before(a_report()), default=str))
+    assert old.headline == a_report().headline
+    assert [model.seeds for model in old.models] == [()] * 6
+    assert "| **student** fashion-small | cnn, width 8 | 87.4 % |" in render_markdown(old)
+
+
+def test_a_result_of_before_memory_and_selection_can_still_be_read():
+    done = result(0.874, ensemble=0.92, members=(0.9, 0.9, 0.9))
+    old = AttemptResult.model_validate_json(json.dumps(as_before(done)))
+    report = compose_job(job(teachers=TEACHERS), old, at=NOON)
+    assert (old.selected, old.size.peak_memory_bytes, old.teachers[0].agreements) == (None, None, ())
+    assert [m.agreement for m in report.models if m.role == "member"] == [None] * 3
+
+
+def test_a_job_beyond_any_study_weighs_size_and_accuracy_alike():
+    assert compose_job(job(teachers=TEACHERS), result(0.874, ensemble=0.92), at=NOON).alpha == 0.5
+
+
+def test_the_spread_over_few_seeds_is_doubted():
+    seeds = {child(role, seed=seed): 0.8 + seed / 100 for role in ("student", "baseline") for seed in (0, 1, 2)}
+    caveats = composed(seeds).caveats
+    assert any(
+        "paired by seed: ±0.0 points beside the baseline and ±1.2 points beside the ensemble" in c for c in caveats
+    )
+    assert (
+        "3 seeds say little of a spread: for 95 % certainty Student's t asks for 4.3 standard errors, not for two."
+        in caveats
+    )
+    assert not any("each model here was trained once" in c for c in caveats)
+
+
+def test_a_choice_made_on_test_rows_is_owned():
+    sizes = {child("student", point="w8"): 0.91, child("student", point="w16"): 0.915}
+    assert any(
+        c.startswith("Which size is the cheapest near enough was read off the test rows")
+        for c in composed(sizes).caveats
+    )
+
+
+def test_a_baseline_of_an_earlier_study_is_said_to_be_reused():
+    earlier = job("baseline").model_copy(update={"study": "autumn-study"})
+    jobs = {"student": job(teachers=TEACHERS), "baseline": earlier}
+    done = {"student": result(0.874, ensemble=0.92, members=(0.9,) * 3), "baseline": result(0.79, role="baseline")}
+    report = compose_study(study("student", "baseline"), jobs, done, {}, at=NOON)
+    assert [j.reused_from for j in report.jobs] == [None, "autumn-study"]
+    assert any(c.startswith("1 baseline of autumn-study reused: the same student") for c in report.caveats)

@@ -7,7 +7,7 @@ from distill.contracts.records import JobState
 from distill.contracts.report import Report
 from services.reports.compose import compose_job, compose_study
 
-from .examples import NOON, job, result, study, three_members
+from .examples import NOON, child, composed, job, result, study, three_members
 
 TEACHERS = (three_members(),)
 BROKEN = Problem(code="training_diverged", message="the loss is NaN at step 12: lower the learning rate")
@@ -110,3 +110,74 @@ def test_when_all_failed_all_are_named():
 def test_a_single_job_that_did_not_succeed_says_so(state):
     word = {"FAILED": "failed", "CANCELLED": "was cancelled"}[state]
     assert compose_job(job(state=state), None, at=NOON).headline.startswith(f"The student {word}: it ended.")
+
+
+def both(students, baselines, **which):
+    """Such accuracies by seed."""
+    return {child("student", seed=seed, **which): reached for seed, reached in enumerate(students)} | {
+        child("baseline", seed=seed, **which): reached for seed, reached in enumerate(baselines)
+    }
+
+
+def test_over_seeds_the_gain_is_the_mean_and_the_noise_their_spread():
+    # differences 8, 9 and 10: deviation 1, two standard errors 2 / sqrt(3) = 1.2
+    assert composed(both([0.88, 0.88, 0.88], [0.80, 0.79, 0.78])).headline == (
+        "Distillation gained 9.0 points (±1.2 points over 3 seeds): the student reaches 88.0 % on 10,000 test rows "
+        "(mean of 3 seeds), its baseline 79.0 %; it keeps 95.7 % of the ensemble's 92.0 % and is 75 times smaller."
+    )
+
+
+def test_over_seeds_too_the_first_line_says_that_a_student_is_no_better():
+    # differences 4 and -2: mean 1, deviation 4.2, two standard errors 6.0
+    assert composed(both([0.88, 0.86], [0.84, 0.88])).headline.startswith(
+        "The student is no better than its baseline: 87.0 % against 86.0 % on 10,000 test rows (mean of 2 seeds), "
+        "within the noise of 2 seeds (±6.0 points); "
+    )
+
+
+def test_a_gain_that_other_test_rows_could_undo_says_so():
+    # differences 0.4 and 0.5: surer than the seeds' spread, yet below the 0.9 points of 10,000 rows
+    headline = composed(both([0.884, 0.885], [0.88, 0.88])).headline
+    assert headline.startswith(
+        "Distillation gained 0.5 points (±0.1 points over 2 seeds, though other test rows alone may change it by 0.9 points)"
+    )
+
+
+def test_a_sweep_that_pays_at_every_size_says_how_much():
+    sizes = both([0.86], [0.80], point="w8") | both([0.91], [0.88], point="w16")
+    assert composed(sizes).headline == (
+        "Distillation gained 3.0 to 6.0 points at both sizes, each over its own baseline. The cheapest student within 2 % "
+        "of the ensemble's 92.0 % is w16, with 16.0k parameters and 91.0 %; it is the fastest such too."
+    )
+
+
+def test_a_sweep_names_the_sizes_at_which_the_student_is_no_better():
+    sizes = both([0.80], [0.82], point="w4") | both([0.86], [0.86], point="w8") | both([0.90], [0.88], point="w16")
+    assert composed(sizes).headline.startswith(
+        "The student is no better than its baseline at 2 of 3 sizes (w4 and w8); it lost 2.0 points at w4; distillation "
+        "gained 2.0 points at w16. "
+    )
+
+
+def test_a_sweep_in_vain_says_so():
+    sizes = both([0.86], [0.86], point="w8") | both([0.88], [0.88], point="w16")
+    assert composed(sizes).headline.startswith(
+        "The student is no better than its baseline at any of 2 sizes. No student is"
+    )
+
+
+def test_the_last_generation_speaks_for_the_study():
+    generations = {child("student", generation=g): 0.84 + g / 100 for g in (1, 2, 3)}
+    assert composed(generations | {child("baseline"): 0.84}).headline == (
+        "Distillation gained 3.0 points: the student of generation 3 reaches 87.0 % on 10,000 test rows, its baseline 84.0 %; "
+        "generation 1 reached 85.0 %; it keeps 94.6 % of the ensemble's 92.0 % and is 75 times smaller."
+    )
+
+
+def test_of_many_failures_three_are_named():
+    headline = composed(both([None] * 5, [0.8] * 5)).headline
+    assert headline.count("failed: it ended.") == 3
+    assert (
+        "The student (seed 2) failed: it ended. 2 more jobs did not succeed. There is no student to compare;"
+        in headline
+    )

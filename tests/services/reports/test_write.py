@@ -9,9 +9,12 @@ import pytest
 from distill.contracts.errors import DependencyDown
 from distill.contracts.records import JobState
 from distill.contracts.report import Report
+from services.reports.curves_plot import draw_curves
+from services.reports.frontier_plots import draw_frontier
+from services.reports.plots import draw_plots
 from services.reports.write import write_job_report, write_study_report
 
-from .examples import job, predictions, result, study, three_members
+from .examples import child, composed, job, predictions, result, study, three_members
 
 FILES = ["curves.png", "curves.svg", "report.json", "report.md", "size.png", "size.svg"]
 
@@ -56,6 +59,37 @@ def test_a_single_job_has_a_report_of_its_own(storage):
     assert folder == "reports/job-fashion-baseline"
     report = Report.model_validate_json((storage / folder / "report.json").read_text())
     assert report.headline.startswith("Taught by 1,000 labels alone")
+
+
+def test_a_sweep_is_drawn_against_parameters_operations_and_latency(tmp_path):
+    sweep = composed(
+        {
+            child(role, point=point, seed=seed): reached + seed / 100
+            for point, reached in (("w4", 0.86), ("w8", 0.80), ("w16", 0.91))
+            for role in ("student", "baseline")
+            for seed in (0, 1)
+        }
+    )
+    kinds = ("curves", "frontier-parameters", "frontier-flops", "frontier-latency")
+    assert draw_plots(sweep, tmp_path) == tuple(f"{kind}{suffix}" for kind in kinds for suffix in (".svg", ".png"))
+
+
+def test_the_front_is_drawn_through_the_students_that_no_other_beats():
+    accuracies = {child("student", point=point): a for point, a in (("w4", 0.86), ("w8", 0.80), ("w16", 0.91))}
+    axes = draw_frontier(composed(accuracies), "parameters").axes[0]
+    drawn = {artist.get_label(): artist.lines[0].get_xydata().tolist() for artist in axes.containers}
+    assert drawn == {
+        "student, on the front": [[4_000, 86.0], [16_000, 91.0]],
+        "student, beaten": [[8_000, 80.0]],
+    }
+
+
+def test_a_curve_is_the_mean_of_its_seeds():
+    axes = draw_curves(composed({child("student", seed=seed): 0.8 + seed / 10 for seed in (0, 1)})).axes[0]
+    (line,) = [line for line in axes.lines if line.get_label() == "student"]
+    assert line.get_xydata().tolist()[-1] == pytest.approx(
+        [400, 85.0 - 1.2]
+    )  # both end 30 / 25 points below their accuracy
 
 
 def test_a_failed_job_has_a_report_without_plots(tmp_path):
