@@ -6,7 +6,7 @@ from redis import Redis
 
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import InvalidData, InvalidSpec
-from distill.contracts.models import ImageInput, InputSpec, TransformersModel, VectorInput
+from distill.contracts.models import ImageInput, InputSpec, PluginModel, TransformersModel, VectorInput
 from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
 from distill.contracts.students import StudentSpec
@@ -49,8 +49,8 @@ def check(record: JobRecord, settings: NodeSettings, redis: Redis) -> Checked:
     Objective(spec.objective, ensemble=spec.ensemble, layout=layout_of(record.teachers))
     student = with_folder_config(spec.student, settings)
     start = starting_weights(student.init_from, settings, redis)
-    model = build_student(student, dataset, seed=spec.training.seed, start=start)
-    if isinstance(student, TransformersModel):  # those of our zoo are known to be
+    model = build_student(student, dataset, seed=spec.training.seed, start=start, plugins=settings.plugins)
+    if isinstance(student, TransformersModel | PluginModel):  # those of our zoo are known to be
         check_export(model, student, dataset.input)
     steps = dataset.facts.num_train // spec.training.batch_size
     return Checked(facts=dataset.facts, num_steps=steps * spec.training.epochs, student=student)
@@ -74,7 +74,7 @@ def check_unchanged(record: JobRecord, facts: DatasetFacts) -> None:
     )
 
 
-def check_export(student: Classifier, spec: TransformersModel, data: InputSpec) -> None:
+def check_export(student: Classifier, spec: TransformersModel | PluginModel, data: InputSpec) -> None:
     """Refuse a student that would be trained and could then not be handed over as a program.
 
     Raises:
@@ -83,12 +83,19 @@ def check_export(student: Classifier, spec: TransformersModel, data: InputSpec) 
     try:
         check_exportable(student, data)
     except RuntimeError as error:
+        field, name = _named(spec)
         raise InvalidSpec(
-            f"student.model_type: a {spec.model_type} can't be exported as a program: {error}",
-            field="student.model_type",
+            f"{field}: a {name} can't be exported as a program: {error}",
+            field=field,
             expected="a model that torch.export takes",
-            got=spec.model_type,
+            got=name,
         ) from error
+
+
+def _named(spec: TransformersModel | PluginModel) -> tuple[str, str]:
+    if isinstance(spec, PluginModel):
+        return "student.import", spec.import_path
+    return "student.model_type", spec.model_type
 
 
 def check_classes(teacher: ResolvedTeacher, classes: tuple[str, ...], *, field: str) -> None:

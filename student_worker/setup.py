@@ -71,7 +71,7 @@ def make_training(
         spec.objective, ensemble=spec.ensemble, layout=layout_of(record.teachers), world_size=ranks.world_size
     )
     return Training(
-        build_student(spec.student, dataset, seed=spec.training.seed, start=start),
+        build_student(spec.student, dataset, seed=spec.training.seed, start=start, plugins=settings.plugins),
         objective,
         spec.training,
         num_steps=num_steps,

@@ -1,8 +1,11 @@
 """The student before its first step: built from its spec, or started from weights that exist."""
 
+import logging
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from redis import Redis
 
 from distill.contracts.errors import AttemptSuperseded, InvalidSpec, InvalidWeights
@@ -11,9 +14,7 @@ from distill.contracts.models import (
     FolderWeights,
     JobWeights,
     ModelSpec,
-    TransformersModel,
     TransformersWeightsRef,
-    ZooModel,
 )
 from distill.contracts.settings import NodeSettings
 from distill.contracts.students import StudentSpec, TransformersStudent
@@ -25,8 +26,14 @@ from distill.science.models.pretrained import folder_config, load_folder
 from distill.science.weights import WEIGHTS_FILE, load_weights
 from student_worker.batches import mixed_seed
 
+log = logging.getLogger(__name__)
 
-def build_student(spec: StudentSpec, dataset: Dataset, *, seed: int, start: Path | None) -> Classifier:
+_MODEL: TypeAdapter[ModelSpec] = TypeAdapter(ModelSpec)
+
+
+def build_student(
+    spec: StudentSpec, dataset: Dataset, *, seed: int, start: Path | None, plugins: Collection[str] = ()
+) -> Classifier:
     """The student that takes the data set's rows and names its classes: random by ``seed``, or the weights of ``start``.
 
     Raises:
@@ -34,14 +41,23 @@ def build_student(spec: StudentSpec, dataset: Dataset, *, seed: int, start: Path
         InvalidWeights: the file is missing, torn, or doesn't fit.
     """
     torch.manual_seed(mixed_seed(seed))
-    model = build(spec, input=dataset.input, num_classes=len(dataset.facts.classes))
+    model = build(spec, input=dataset.input, num_classes=len(dataset.facts.classes), plugins=plugins)
     if start is not None:
         try:
-            load_folder(model, start) if start.is_dir() else load_weights(model, start)
+            _load(model, spec, start)
         except InvalidWeights as error:
             field = "student.init_from"
             raise InvalidWeights(f"{field}: {error}", **(error.details | {"field": field})) from error
     return model
+
+
+def _load(model: Classifier, spec: StudentSpec, start: Path) -> None:
+    if not start.is_dir():
+        load_weights(model, start)
+        return
+    fresh_head = isinstance(spec.init_from, FolderWeights) and spec.init_from.fresh_head
+    if random := load_folder(model, start, fresh_head=fresh_head):
+        log.info("the folder gives the student's body; these tensors start random: %s", ", ".join(random))
 
 
 def with_folder_config(spec: StudentSpec, settings: NodeSettings) -> StudentSpec:
@@ -75,8 +91,7 @@ def starting_weights(reference: TransformersWeightsRef | None, settings: NodeSet
 
 def architecture(spec: StudentSpec) -> ModelSpec:
     """The student's spec without where its weights began: what a model card says."""
-    kind = TransformersModel if isinstance(spec, TransformersModel) else ZooModel
-    return kind.model_validate(spec.model_dump(exclude={"init_from"}))
+    return _MODEL.validate_python(spec.model_dump(exclude={"init_from"}))
 
 
 def _weights_of_job(job: str, settings: NodeSettings, redis: Redis) -> str:
