@@ -39,7 +39,13 @@ def folder_config(folder: Path, model_type: str) -> dict[str, Any]:
             got=model_type,
         )
     said: dict[str, Any] = config.to_diff_dict()
-    return {key: value for key, value in said.items() if key not in NOT_OF_THE_ARCHITECTURE and key[0] != "_"}
+    # what an older version of the library wrote and this one doesn't know, no model of it reads
+    known = AutoConfig.for_model(model_type)
+    return {
+        key: value
+        for key, value in said.items()
+        if key not in NOT_OF_THE_ARCHITECTURE and key[0] != "_" and hasattr(known, key)
+    }
 
 
 def load_folder(model: Classifier, folder: Path, *, fresh_head: bool = False) -> tuple[str, ...]:
