@@ -9,6 +9,7 @@ import argparse
 import ast
 import csv
 import io
+import pickle
 import subprocess
 import sys
 import tarfile
@@ -124,7 +125,9 @@ def convert(source: Source, archive: Path, folder: Path) -> None:
     """
     try:
         source.convert(archive, folder)
-    except (KeyError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except pickle.UnpicklingError as error:
+        raise FetchError(f"{archive.name} is not what it should be: its weights hold more than tensors") from error
+    except (KeyError, ValueError, SyntaxError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise FetchError(f"{archive.name} is not what it should be: {error}") from error
 
 

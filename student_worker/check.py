@@ -6,7 +6,7 @@ from redis import Redis
 
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import InvalidData, InvalidSpec
-from distill.contracts.models import ImageInput, InputSpec, PluginModel, TransformersModel, VectorInput
+from distill.contracts.models import ImageInput, InputSpec, PluginModel, TokensInput, TransformersModel, VectorInput
 from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
 from distill.contracts.students import StudentSpec
@@ -121,6 +121,8 @@ def check_input(teacher: ResolvedTeacher, data: InputSpec, *, field: str) -> Non
         InvalidSpec: naming the teacher.
     """
     taken, given = shape_in_words(teacher.manifest.input), shape_in_words(data)
+    if taken == given and isinstance(data, TokensInput):
+        taken, given = _ids_in_words(teacher.manifest.input, data), _ids_in_words(data, teacher.manifest.input)
     if taken != given:
         raise InvalidSpec(
             f"{field}: teacher {teacher.reference} takes {taken}, and the data has {given}",
@@ -128,6 +130,16 @@ def check_input(teacher: ResolvedTeacher, data: InputSpec, *, field: str) -> Non
             expected=taken,
             got=given,
         )
+
+
+def _ids_in_words(spec: InputSpec, other: InputSpec) -> str:
+    """What token ids mean, as far as both sides know it."""
+    assert isinstance(spec, TokensInput)  # noqa: S101 - both are token ids
+    assert isinstance(other, TokensInput)  # noqa: S101
+    padded = f"{spec.length} token ids padded with {spec.pad_id}"
+    if spec.tokenizer is None or other.tokenizer is None:
+        return padded
+    return f"{padded} of the tokenizer {spec.tokenizer}"
 
 
 def shape_in_words(spec: InputSpec) -> str:

@@ -99,6 +99,8 @@ class TokensInput(Spec):
     length: int = Field(ge=1)
     vocabulary: int = Field(ge=1)
     pad_id: int = 0
+    tokenizer: Digest | None = None
+    """Of the tokenizer, where it is known: ids of another mean other words."""
 
 
 InputSpec = Annotated[ImageInput | VectorInput | TokensInput, Field(discriminator="kind")]

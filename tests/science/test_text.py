@@ -1,5 +1,6 @@
 """Texts from files: what a tokenizer makes of them, what counts for the digest, and what is refused."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,10 @@ def test_texts_become_padded_and_cut_token_ids(settings, tokenizer):
 def test_the_vocabulary_and_padding_are_the_tokenizers_whatever_the_rows_use(settings, tokenizer):
     write(settings, tsv([("a a", 0), ("a", 1), ("a", 1)]))
 
-    assert read(settings).input == TokensInput(length=5, vocabulary=8, pad_id=0)
+    came = read(settings).input
+    digest = hashlib.sha256((tokenizer / "tokenizer.json").read_bytes()).hexdigest()
+
+    assert came == TokensInput(length=5, vocabulary=8, pad_id=0, tokenizer=f"sha256:{digest}")
 
 
 def test_csv_and_json_lines_hold_the_same_data_set(settings, tokenizer):

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from distill.contracts.datasets import TextData
-from distill.contracts.models import TokensInput
 from distill.science.datasets.paths import inside_root
 from distill.science.datasets.raw import Raw, Split, checked_split, invalid, numbered_classes
 from distill.science.datasets.splits import read_splits
@@ -34,7 +33,7 @@ def load_text(spec: TextData, root: Path) -> Raw:
     """
     folder = inside_root(root, spec.tokenizer, field="dataset.tokenizer")
     tokenizer = read_tokenizer(folder, length=spec.length)
-    origin = hashlib.sha256(tokenizer.digest.encode())
+    origin = hashlib.sha256(tokenizer.input.model_dump_json().encode())
 
     def split(file: Path, field: str) -> Split:
         found = _read(spec, file, field)
@@ -49,7 +48,7 @@ def load_text(spec: TextData, root: Path) -> Raw:
         classes=numbered_classes(spec.classes, train, test),
         files=(*files, folder / TOKENIZER_FILE),
         reading=f"text {spec.text_column} {spec.label_column} {spec.length} {spec.classes}",
-        tokens=TokensInput(length=spec.length, vocabulary=tokenizer.vocabulary, pad_id=tokenizer.pad_id),
+        tokens=tokenizer.input,
         origin=origin.hexdigest(),
     )
 
@@ -136,7 +135,7 @@ def _class_number(label: Any, classes: tuple[str, ...] | None, row: int, field: 
 
 def _tokenized(found: _Texts, tokenizer: Tokenizer, field: str) -> Split:
     ids_NL = torch.tensor(tokenizer.encode(found.texts))
-    if len(empty := (ids_NL == tokenizer.pad_id).all(dim=1).nonzero()):
+    if len(empty := (ids_NL == tokenizer.input.pad_id).all(dim=1).nonzero()):
         raise invalid(
             field, f"the text of row {1 + int(empty[0])} has no token", expected="at least one", got="only padding"
         )

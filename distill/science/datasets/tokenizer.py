@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill.contracts.models import TokensInput
 from distill.science.datasets.raw import invalid
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -19,11 +20,8 @@ class Tokenizer:
 
     model: Any
     """Of the tokenizers library; cuts and pads."""
-    vocabulary: int
-    """Number of ids, added tokens included."""
-    pad_id: int
-    digest: str
-    """Of the ``tokenizer.json``, and of what it pads with."""
+    input: TokensInput
+    """Its rows, its ids (added tokens included), what it pads with, and the digest of its ``tokenizer.json``."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids, (N, L), with the special tokens that the tokenizer adds."""
@@ -57,9 +55,10 @@ def read_tokenizer(folder: Path, *, length: int) -> Tokenizer:
     if pad_id is None:
         raise invalid(FIELD, f"'{folder.name}' pads with '{pad_token}', which is no token of its vocabulary")
     model.enable_padding(length=length, pad_id=pad_id, pad_token=pad_token)
-    digest = hashlib.sha256(content + f"\n{pad_id}".encode()).hexdigest()
     # ids may have gaps: the greatest counts, not their number
-    return Tokenizer(model, 1 + max(model.get_vocab(with_added_tokens=True).values()), pad_id, digest)
+    vocabulary = 1 + max(model.get_vocab(with_added_tokens=True).values())
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return Tokenizer(model, TokensInput(length=length, vocabulary=vocabulary, pad_id=pad_id, tokenizer=digest))
 
 
 def _check_room(model: Any, length: int) -> None:
