@@ -7,7 +7,7 @@ from redis import Redis
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.ensemble import BestMember
 from distill.contracts.errors import InvalidData, InvalidSpec
-from distill.contracts.models import ImageInput, InputSpec, TransformersModel, VectorInput
+from distill.contracts.models import ImageInput, InputSpec, PluginModel, TokensInput, TransformersModel, VectorInput
 from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
 from distill.contracts.students import StudentSpec
@@ -52,7 +52,7 @@ def check(record: JobRecord, settings: NodeSettings, redis: Redis) -> Checked:
     student = with_folder_config(spec.student, settings)
     resolved = record.model_copy(update={"spec": spec.model_copy(update={"student": student})})
     learner = make_learner(resolved, dataset, settings, redis)
-    if isinstance(student, TransformersModel):  # those of our zoo are known to be
+    if isinstance(student, TransformersModel | PluginModel):  # those of our zoo are known to be
         check_export(learner.student, student, dataset.input)
     steps = dataset.facts.num_train // spec.training.batch_size
     return Checked(facts=dataset.facts, num_steps=steps * spec.training.epochs, student=student)
@@ -76,7 +76,7 @@ def check_unchanged(record: JobRecord, facts: DatasetFacts) -> None:
     )
 
 
-def check_export(student: Classifier, spec: TransformersModel, data: InputSpec) -> None:
+def check_export(student: Classifier, spec: TransformersModel | PluginModel, data: InputSpec) -> None:
     """Refuse a student that would be trained and could then not be handed over as a program.
 
     Raises:
@@ -85,12 +85,19 @@ def check_export(student: Classifier, spec: TransformersModel, data: InputSpec) 
     try:
         check_exportable(student, data)
     except RuntimeError as error:
+        field, name = _named(spec)
         raise InvalidSpec(
-            f"student.model_type: a {spec.model_type} can't be exported as a program: {error}",
-            field="student.model_type",
+            f"{field}: a {name} can't be exported as a program: {error}",
+            field=field,
             expected="a model that torch.export takes",
-            got=spec.model_type,
+            got=name,
         ) from error
+
+
+def _named(spec: TransformersModel | PluginModel) -> tuple[str, str]:
+    if isinstance(spec, PluginModel):
+        return "student.import", spec.import_path
+    return "student.model_type", spec.model_type
 
 
 def check_classes(teacher: ResolvedTeacher, classes: tuple[str, ...], *, field: str) -> None:
@@ -116,6 +123,8 @@ def check_input(teacher: ResolvedTeacher, data: InputSpec, *, field: str) -> Non
         InvalidSpec: naming the teacher.
     """
     taken, given = shape_in_words(teacher.manifest.input), shape_in_words(data)
+    if taken == given and isinstance(data, TokensInput):
+        taken, given = _ids_in_words(teacher.manifest.input, data), _ids_in_words(data, teacher.manifest.input)
     if taken != given:
         raise InvalidSpec(
             f"{field}: teacher {teacher.reference} takes {taken}, and the data has {given}",
@@ -123,6 +132,16 @@ def check_input(teacher: ResolvedTeacher, data: InputSpec, *, field: str) -> Non
             expected=taken,
             got=given,
         )
+
+
+def _ids_in_words(spec: InputSpec, other: InputSpec) -> str:
+    """What token ids mean, as far as both sides know it."""
+    assert isinstance(spec, TokensInput)  # noqa: S101 - both are token ids
+    assert isinstance(other, TokensInput)  # noqa: S101
+    padded = f"{spec.length} token ids padded with {spec.pad_id}"
+    if spec.tokenizer is None or other.tokenizer is None:
+        return padded
+    return f"{padded} of the tokenizer {spec.tokenizer}"
 
 
 def shape_in_words(spec: InputSpec) -> str:

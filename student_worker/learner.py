@@ -79,6 +79,7 @@ def _students(record: JobRecord, dataset: Dataset, settings: NodeSettings, redis
             seed=mixed_seed(spec.training.seed, *([place] if place else [])),
             start=starting_weights(student.init_from, settings, redis),
             heads=heads_of(record),
+            plugins=settings.plugins,
         )
         for place, student in enumerate((spec.student, *peers))
     ]

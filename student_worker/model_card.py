@@ -73,6 +73,8 @@ def write_card(record: JobRecord, result: AttemptResult, input_words: str) -> st
 
 def _architecture(record: JobRecord) -> str:
     student = record.spec.student
+    if student.source == "plugin":
+        return f"{student.import_path}, of a package outside of Stillhouse,"
     return student.name if student.source == "zoo" else f"{student.model_type} of the transformers library"
 
 

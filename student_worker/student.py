@@ -1,8 +1,11 @@
 """The student before its first step: built from its spec, or started from weights that exist."""
 
+import logging
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from redis import Redis
 
 from distill.contracts.errors import AttemptSuperseded, InvalidSpec, InvalidWeights
@@ -12,9 +15,7 @@ from distill.contracts.models import (
     HeadsSpec,
     JobWeights,
     ModelSpec,
-    TransformersModel,
     TransformersWeightsRef,
-    ZooModel,
 )
 from distill.contracts.settings import NodeSettings
 from distill.contracts.students import StudentSpec, TransformersStudent
@@ -25,9 +26,19 @@ from distill.science.models import Classifier, build
 from distill.science.models.pretrained import folder_config, load_folder
 from distill.science.weights import WEIGHTS_FILE, load_weights
 
+log = logging.getLogger(__name__)
+
+_MODEL: TypeAdapter[ModelSpec] = TypeAdapter(ModelSpec)
+
 
 def build_student(
-    spec: StudentSpec, dataset: Dataset, *, seed: int, start: Path | None, heads: HeadsSpec | None = None
+    spec: StudentSpec,
+    dataset: Dataset,
+    *,
+    seed: int,
+    start: Path | None,
+    heads: HeadsSpec | None = None,
+    plugins: Collection[str] = (),
 ) -> Classifier:
     """The student that takes the data set's rows and names its classes: random by ``seed``, or the weights of ``start``.
 
@@ -36,14 +47,23 @@ def build_student(
         InvalidWeights: the file is missing, torn, or doesn't fit.
     """
     torch.manual_seed(seed)
-    model = build(spec, input=dataset.input, num_classes=len(dataset.facts.classes), heads=heads)
+    model = build(spec, input=dataset.input, num_classes=len(dataset.facts.classes), heads=heads, plugins=plugins)
     if start is not None:
         try:
-            load_folder(model, start) if start.is_dir() else load_weights(model, start)
+            _load(model, spec, start)
         except InvalidWeights as error:
             field = "student.init_from"
             raise InvalidWeights(f"{field}: {error}", **(error.details | {"field": field})) from error
     return model
+
+
+def _load(model: Classifier, spec: StudentSpec, start: Path) -> None:
+    if not start.is_dir():
+        load_weights(model, start)
+        return
+    fresh_head = isinstance(spec.init_from, FolderWeights) and spec.init_from.fresh_head
+    if random := load_folder(model, start, fresh_head=fresh_head):
+        log.info("the folder gives the student's body; these tensors start random: %s", ", ".join(random))
 
 
 def with_folder_config(spec: StudentSpec, settings: NodeSettings) -> StudentSpec:
@@ -77,8 +97,7 @@ def starting_weights(reference: TransformersWeightsRef | None, settings: NodeSet
 
 def architecture(spec: StudentSpec) -> ModelSpec:
     """The student's spec without where its weights began: what a model card says."""
-    kind = TransformersModel if isinstance(spec, TransformersModel) else ZooModel
-    return kind.model_validate(spec.model_dump(exclude={"init_from"}))
+    return _MODEL.validate_python(spec.model_dump(exclude={"init_from"}))
 
 
 def _weights_of_job(job: str, settings: NodeSettings, redis: Redis) -> str:

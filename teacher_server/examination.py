@@ -81,9 +81,9 @@ class _Member:
 def _load(position: int, member: CheckedMember, settings: NodeSettings) -> _Member:
     try:
         if member.file is not None:
-            model, card = _load_file(member.file, settings.data_root)
+            model, card = _load_file(member.file, settings)
         elif member.folder is not None:
-            model, card = load_model(_below(settings.storage, member.folder))
+            model, card = load_model(_below(settings.storage, member.folder), plugins=settings.plugins)
         else:
             raise InvalidSpec("neither a job's folder nor a file is named")
     except StillhouseError as error:
@@ -93,9 +93,9 @@ def _load(position: int, member: CheckedMember, settings: NodeSettings) -> _Memb
     return _Member(member, model, card)
 
 
-def _load_file(file: MemberFromFile, data_root: Path) -> tuple[Classifier, ModelCard]:
-    path = _below(data_root, file.path)
-    model = build(file.model, input=file.input, num_classes=len(file.classes))
+def _load_file(file: MemberFromFile, settings: NodeSettings) -> tuple[Classifier, ModelCard]:
+    path = _below(settings.data_root, file.path)
+    model = build(file.model, input=file.input, num_classes=len(file.classes), plugins=settings.plugins)
     load_weights(model, path)
     return model, ModelCard(model=file.model, input=file.input, classes=file.classes, weights_digest=file_digest(path))
 

@@ -46,14 +46,15 @@ class TeacherReplica:
         from teacher_server.batching import Batcher
         from teacher_server.runner import Ensemble
 
-        storage = NodeSettings.from_environment().storage
+        settings = NodeSettings.from_environment()
         self._args = args
         self._device = _device()
         ensemble = Ensemble.load(
-            storage / names.teacher_folder(args.teacher, args.version),
+            settings.storage / names.teacher_folder(args.teacher, args.version),
             digest=args.digest,
             device=self._device,
             max_batch_rows=args.max_batch_rows,
+            plugins=settings.plugins,
         )
         self._batcher = Batcher(ensemble, teacher=args.reference, digest=args.digest, threads=args.threads)
 

@@ -3,7 +3,7 @@
 Shapes: N rows of a window, B rows of a device batch, M members asked, C classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, Self
@@ -60,14 +60,17 @@ class Ensemble:
         self._batch_rows = max(ROW_MULTIPLE, max_batch_rows // ROW_MULTIPLE * ROW_MULTIPLE)
 
     @classmethod
-    def load(cls, folder: Path, *, digest: str, device: torch.device, max_batch_rows: int) -> Self:
-        """The ensemble of a version's folder.
+    def load(
+        cls, folder: Path, *, digest: str, device: torch.device, max_batch_rows: int, plugins: Collection[str] = ()
+    ) -> Self:
+        """The ensemble of a version's folder; ``plugins`` are the import paths that its members may name.
 
         Raises:
             InvalidWeights: a file is missing, torn or changed, or the whole is not what ``digest`` names.
         """
         manifest = read_manifest(folder)
-        loaded = [load_model(member_folder(folder, position)) for position in range(len(manifest.members))]
+        folders = [member_folder(folder, position) for position in range(len(manifest.members))]
+        loaded = [load_model(place, plugins=plugins) for place in folders]
         if (came := ensemble_digest([card for _, card in loaded])) != digest:
             raise InvalidWeights(
                 f"the ensemble in {folder} is not the version that was asked for: publish it again as a new version",

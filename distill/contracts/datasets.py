@@ -64,6 +64,37 @@ class Parquet(Spec):
     classes: tuple[str, ...] | None = None
 
 
+class Tabular(Spec):
+    """One of scikit-learn's bundled classification sets as float32 vectors; every fifth row is test data.
+
+    Rows stand as they do there, in iris and wine class after class: a range of ``rows`` may miss a class.
+    """
+
+    source: Literal["sklearn"]
+    name: Literal["iris", "wine", "breast-cancer", "digits"]
+    """150 x 4 in 3 classes, 178 x 13 in 3, 569 x 30 in 2, 1,797 x 64 in 10."""
+
+
+class TextFiles(Spec):
+    """Sentences in ``.csv``, ``.tsv`` or ``.jsonl`` files with a column of texts and one of labels.
+
+    A tokenizer turns each text into ``length`` token ids: what is longer is cut, what is shorter is padded at its end.
+    """
+
+    source: Literal["text"]
+    train: Path
+    test: Path | None = None
+    """Left out: a seeded tenth of the rows of ``train``."""
+    tokenizer: Path
+    """A folder with a ``tokenizer.json``, as ``save_pretrained`` of the tokenizers and transformers libraries writes it."""
+    length: int = Field(default=128, ge=1, le=65536)
+    text_column: str = "text"
+    label_column: str = "label"
+    """Names of ``classes`` where these are given, else class numbers; empty, -1 or null where a row has no label."""
+    classes: tuple[str, ...] | None = None
+    """Class names in order; left out: ``0``, ``1``, ..."""
+
+
 class Rows(Spec):
     """Rows ``start`` to ``stop`` (excluded) of the training split."""
 
@@ -130,6 +161,12 @@ FASHION_MNIST_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 DIGITS_CLASSES = tuple("0123456789")
+TABULAR_CLASSES = {
+    "iris": ("setosa", "versicolor", "virginica"),
+    "wine": ("class_0", "class_1", "class_2"),
+    "breast-cancer": ("malignant", "benign"),
+    "digits": DIGITS_CLASSES,
+}
 
 
 class _Use(Spec):
@@ -184,8 +221,27 @@ class ParquetData(Parquet, _Use):
         return self.classes
 
 
+class TabularData(Tabular, _Use):
+    """A bundled set, and the part of it that is used."""
+
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """As scikit-learn names them."""
+        return TABULAR_CLASSES[self.name]
+
+
+class TextData(TextFiles, _Use):
+    """The user's texts, and the part of them that is used."""
+
+    @property
+    def known_classes(self) -> tuple[str, ...] | None:
+        """What the job file says."""
+        return self.classes
+
+
 DatasetSpec = Annotated[
-    FashionMnistData | DigitsData | ArrayData | ImageFolderData | ParquetData, Field(discriminator="source")
+    FashionMnistData | DigitsData | TabularData | ArrayData | ImageFolderData | ParquetData | TextData,
+    Field(discriminator="source"),
 ]
 
 

@@ -4,12 +4,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from distill.contracts.base import Digest, Name, Spec
+from distill.contracts.base import Digest, InWords, Name, Spec
 
 ZooName = Literal[
     "mlp", "cnn",
     "resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet8x4", "resnet32x4",
     "wrn-16-1", "wrn-16-2", "wrn-28-2", "wrn-40-1", "wrn-40-2",
+    "efficientnet-lite0", "text-cnn",
 ]  # fmt: skip
 
 
@@ -17,7 +18,7 @@ class ZooArgs(Spec):
     """Sizes of a zoo model; what is left out keeps the published size."""
 
     width: int | None = Field(default=None, ge=1, le=4096)
-    """Channels of the first stage (cnn, resnet*, wrn-*)."""
+    """Channels of the first stage (cnn, resnet*, wrn-*, efficientnet-lite0), or of embeddings and maps (text-cnn)."""
     hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] | None = Field(default=None, min_length=1, max_length=16)
     """Units of the hidden layers (mlp)."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -49,7 +50,26 @@ class TransformersModel(Spec):
     """Overrides of that model type's default configuration."""
 
 
-ModelSpec = Annotated[ZooModel | TransformersModel, Field(discriminator="source")]
+ImportPath = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$", max_length=256
+    ),
+    InWords("expected package.module:name, such as 'ours.nets:small'"),
+]
+
+
+class PluginModel(Spec):
+    """A model of the operator's own: a factory ``(input, num_classes, **args)`` that the node's settings list."""
+
+    source: Literal["plugin"]
+    import_path: ImportPath = Field(alias="import")
+    """``package.module:name``, installed on every node and listed in ``STILLHOUSE_PLUGINS``."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the factory."""
+
+
+ModelSpec = Annotated[ZooModel | TransformersModel | PluginModel, Field(discriminator="source")]
 
 
 class ImageInput(Spec):
@@ -79,6 +99,8 @@ class TokensInput(Spec):
     length: int = Field(ge=1)
     vocabulary: int = Field(ge=1)
     pad_id: int = 0
+    tokenizer: Digest | None = None
+    """Of the tokenizer, where it is known: ids of another mean other words."""
 
 
 InputSpec = Annotated[ImageInput | VectorInput | TokensInput, Field(discriminator="kind")]
@@ -126,6 +148,8 @@ class FolderWeights(Spec):
 
     source: Literal["folder"]
     path: str = Field(min_length=1, max_length=1024)
+    fresh_head: bool = False
+    """Take the body alone: the head stays random, whatever the folder has of it, and a pooler that it lacks too."""
 
 
 TransformersWeightsRef = Annotated[JobWeights | FileWeights | FolderWeights, Field(discriminator="source")]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from distill.contracts.base import Spec
+from distill.contracts.models import ImportPath
 
 
 class NodeSettings(Spec):
@@ -22,6 +23,8 @@ class NodeSettings(Spec):
     """Public data sets, fetched once."""
     fashion_mnist: Path | None = None
     """A folder with the four IDX files of Fashion-MNIST, if the operator has one."""
+    plugins: tuple[ImportPath, ...] = ()
+    """The factories of models that job files may name: no other module is ever imported for them."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "NodeSettings":
@@ -38,6 +41,7 @@ class NodeSettings(Spec):
             data_root=Path(environment.get("STILLHOUSE_DATA_ROOT", storage / "data")),
             cache=Path(environment.get("STILLHOUSE_CACHE", storage / "cache")),
             fashion_mnist=Path(folder) if folder else None,
+            plugins=listed(environment.get("STILLHOUSE_PLUGINS", "")),
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -50,4 +54,11 @@ class NodeSettings(Spec):
         }
         if self.fashion_mnist is not None:
             variables["STILLHOUSE_FASHION_MNIST"] = str(self.fashion_mnist)
+        if self.plugins:
+            variables["STILLHOUSE_PLUGINS"] = ",".join(self.plugins)
         return variables
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """What stands between the commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

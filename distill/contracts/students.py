@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from distill.contracts.models import TransformersModel, TransformersWeightsRef, WeightsRef, ZooModel
+from distill.contracts.models import PluginModel, TransformersModel, TransformersWeightsRef, WeightsRef, ZooModel
 
 
 class ZooStudent(ZooModel):
@@ -21,4 +21,11 @@ class TransformersStudent(TransformersModel):
     """A folder gives its configuration too, which ``config`` overrides."""
 
 
-StudentSpec = Annotated[ZooStudent | TransformersStudent, Field(discriminator="source")]
+class PluginStudent(PluginModel):
+    """A student of the operator's own."""
+
+    init_from: WeightsRef | None = None
+    """Start from these weights rather than from what the factory gives."""
+
+
+StudentSpec = Annotated[ZooStudent | TransformersStudent | PluginStudent, Field(discriminator="source")]

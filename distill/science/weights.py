@@ -1,7 +1,7 @@
 """Weights on disk: one safetensors file and its card, written whole or not at all, and never unpickled."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import safetensors
@@ -44,8 +44,8 @@ def save_model(
     return card
 
 
-def load_model(folder: Path) -> tuple[Classifier, ModelCard]:
-    """Build the model that ``folder`` holds, on the CPU, in training mode.
+def load_model(folder: Path, *, plugins: Collection[str] = ()) -> tuple[Classifier, ModelCard]:
+    """Build the model that ``folder`` holds, on the CPU, in training mode; ``plugins`` are the import paths that are allowed.
 
     Raises:
         InvalidWeights: a file is missing, torn or changed, or the weights don't fit the card's model.
@@ -56,7 +56,7 @@ def load_model(folder: Path) -> tuple[Classifier, ModelCard]:
         raise _invalid(folder / CARD_FILE, f"can't be read: {error.strerror}") from error
     except ValidationError as error:
         raise _invalid(folder / CARD_FILE, f"is not a model card: {error.errors()[0]['msg']}") from error
-    model = build(card.model, input=card.input, num_classes=len(card.classes), heads=card.heads)
+    model = build(card.model, input=card.input, num_classes=len(card.classes), heads=card.heads, plugins=plugins)
     load_weights(model, folder / WEIGHTS_FILE, digest=card.weights_digest)
     return model, card
 

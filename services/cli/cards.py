@@ -66,4 +66,6 @@ def _attempt_lines(attempt: Attempt) -> Iterator[str]:
 
 def _student(job: JobRecord) -> str:
     student = job.spec.student
+    if student.source == "plugin":
+        return student.import_path
     return student.name if student.source == "zoo" else f"transformers {student.model_type}"

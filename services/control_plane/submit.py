@@ -7,7 +7,7 @@ from typing import Any
 
 from distill.contracts import names
 from distill.contracts.base import digest_of, now
-from distill.contracts.datasets import ArrayData, ImageFolderData, ParquetData
+from distill.contracts.datasets import ArrayData, ImageFolderData, ParquetData, TextData
 from distill.contracts.errors import Conflict, InvalidSpec, NotFound, UnknownTeacher
 from distill.contracts.job import JobSpec, TeacherUse
 from distill.contracts.models import FileWeights, FolderWeights, JobWeights
@@ -155,7 +155,9 @@ class Submission:
 
     def _check_paths(self, spec: JobSpec, prefix: str) -> None:
         data = spec.dataset
-        if isinstance(data, ArrayData | ImageFolderData | ParquetData):
+        if isinstance(data, TextData):
+            confine(self._data_root, data.tokenizer, f"{prefix}dataset.tokenizer")
+        if isinstance(data, ArrayData | ImageFolderData | ParquetData | TextData):
             confine(self._data_root, data.train, f"{prefix}dataset.train")
             if data.test is not None:
                 confine(self._data_root, data.test, f"{prefix}dataset.test")

@@ -45,6 +45,8 @@ def architecture(model: ModelSpec | StudentSpec) -> str:
     """A model's architecture in words, such as ``resnet8x4, width 16``."""
     if model.source == "transformers":
         return model.model_type
+    if model.source == "plugin":
+        return model.import_path
     words: list[str] = [model.name]
     if model.args.width is not None:
         words.append(f"width {model.args.width}")

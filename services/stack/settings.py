@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from distill.contracts.base import Spec
+from distill.contracts.settings import listed
 
 DEFAULT_PORT = 8470
 
@@ -20,16 +21,18 @@ class StackSettings(Spec):
     cache: Path | None = None
     """Left out: ``cache`` in the state folder."""
     fashion_mnist: Path | None = None
+    plugins: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "StackSettings":
-        """Read ``STILLHOUSE_HOME``, ``REDIS_URL`` and the folders of data; each has a default."""
+        """Read ``STILLHOUSE_HOME``, ``REDIS_URL``, the folders of data and the plugins; each has a default."""
         return cls(
             home=home_folder(environment),
             redis_url=environment.get("REDIS_URL") or None,
             data_root=_folder(environment.get("STILLHOUSE_DATA_ROOT")),
             cache=_folder(environment.get("STILLHOUSE_CACHE")),
             fashion_mnist=_folder(environment.get("STILLHOUSE_FASHION_MNIST")),
+            plugins=listed(environment.get("STILLHOUSE_PLUGINS", "")),
         )
 
 

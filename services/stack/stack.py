@@ -80,6 +80,7 @@ class Stack:
             data_root=self._settings.data_root or self.home.data,
             cache=self._settings.cache or self.home.cache,
             fashion_mnist=self._settings.fashion_mnist,
+            plugins=self._settings.plugins,
         )
 
     def __enter__(self) -> Self:

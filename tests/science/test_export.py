@@ -7,12 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill.contracts.models import TransformersModel, ZooModel
+from distill.contracts.models import ImageInput, TokensInput, TransformersModel, ZooArgs, ZooModel
 from distill.science.export import export_program
 from distill.science.inference import predict
 from distill.science.inputs import example_input
 from distill.science.models import build
 
+TINY_PHOTO = ImageInput(channels=3, height=9, width=12, mean=(0.5,) * 3, std=(0.5,) * 3)
 PLAIN_TORCH = """
 import sys, torch
 from safetensors.torch import load_file, save_file
@@ -46,6 +47,20 @@ def test_a_transformers_model_is_exported_too(tmp_path, digit_input):
 
     logits_NC = torch.export.load(tmp_path / "student.pt2").module()(images)
     torch.testing.assert_close(logits_NC.detach(), predict(model, images), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("text-cnn", TokensInput(length=9, vocabulary=30, pad_id=4)), ("efficientnet-lite0", TINY_PHOTO)],
+)
+def test_other_zoo_models_are_exported_too(tmp_path, name, taken):
+    model = build(ZooModel(name=name, args=ZooArgs(width=4)), input=taken, num_classes=3)
+    rows = example_input(taken, 5)
+
+    export_program(model, taken, tmp_path / "student.pt2")
+
+    logits_NC = torch.export.load(tmp_path / "student.pt2").module()(rows)
+    torch.testing.assert_close(logits_NC.detach(), predict(model, rows), rtol=0, atol=1e-5)
 
 
 def test_predictions_do_not_depend_on_the_batch_size_nor_change_the_model(digit_input):

@@ -40,6 +40,16 @@ def test_its_configuration_is_that_of_its_architecture(folder: Path):
     assert not config.keys() & {"model_type", "id2label", "architectures", "transformers_version"}
 
 
+def test_what_an_older_library_wrote_and_none_reads_is_left_out(folder: Path):
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {"gradient_checkpointing": False}))
+
+    model = student_of(folder)
+    load_folder(model, folder)
+
+    assert "gradient_checkpointing" not in folder_config(folder, "vit")
+
+
 def test_its_weights_give_the_answers_that_the_library_gives(folder: Path):
     import transformers
 
@@ -73,6 +83,58 @@ def test_a_missing_tensor_is_not_made_up(folder: Path):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InvalidWeights, match=r"missing: classifier\.bias"):
         load_folder(model, folder)
+
+
+def test_a_fresh_head_stays_random_and_the_body_is_the_folders(folder: Path):
+    model = student_of(folder, num_classes=7)
+    drawn = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
+
+    random = load_folder(model, folder, fresh_head=True)
+
+    theirs, ours = load_file(folder / "model.safetensors"), model.net.state_dict()
+    assert random == ("classifier.weight", "classifier.bias")
+    assert all(torch.equal(ours[name], drawn[name]) for name in random)
+    assert torch.equal(ours["vit.embeddings.cls_token"], theirs["vit.embeddings.cls_token"])
+    assert not any(torch.equal(ours[name], drawn[name]) for name in ours if name.endswith("dense.weight"))
+
+
+def test_a_head_that_would_fit_is_left_in_the_folder_too(folder: Path):
+    model = student_of(folder)
+    drawn = model.net.classifier.weight.clone()
+
+    assert load_folder(model, folder, fresh_head=True)
+    assert torch.equal(model.net.classifier.weight, drawn)
+
+
+def test_a_body_without_its_head_and_prefix_is_enough_for_a_fresh_head(folder: Path):
+    import transformers
+
+    transformers.AutoModel.from_pretrained(folder, local_files_only=True).save_pretrained(folder / "body")
+    model = student_of(folder, num_classes=3)
+
+    with pytest.raises(InvalidWeights, match="missing: classifier"):
+        load_folder(model, folder / "body")
+    assert load_folder(model, folder / "body", fresh_head=True) == ("classifier.weight", "classifier.bias")
+
+
+def test_a_tensor_of_the_body_is_not_made_up_for_a_fresh_head(folder: Path):
+    model = student_of(folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors.pop("vit.embeddings.cls_token")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(InvalidWeights, match=r"missing: vit\.embeddings\.cls_token"):
+        load_folder(model, folder, fresh_head=True)
+
+
+def test_layers_left_over_are_refused_with_a_fresh_head_too(folder: Path):
+    spec = TransformersModel(
+        source="transformers", model_type="vit", config=folder_config(folder, "vit") | {"num_hidden_layers": 0}
+    )
+    model = build(spec, input=GREY, num_classes=3)
+
+    with pytest.raises(InvalidWeights, match="left over"):
+        load_folder(model, folder, fresh_head=True)
 
 
 def test_a_pickle_is_never_opened(folder: Path):

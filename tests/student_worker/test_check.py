@@ -1,5 +1,6 @@
 """What the attempt's check refuses, and how it names it."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from redis import Redis
 from safetensors.torch import save_file
 
 from distill.contracts.errors import InvalidData, InvalidSpec, InvalidWeights
+from distill.contracts.models import TokensInput
 from distill.contracts.records import CheckpointRef
 from distill.contracts.settings import NodeSettings
-from student_worker.check import check
+from student_worker.check import check, check_input
+from student_worker.student import architecture
 from tests.student_worker.jobs import ZERO, a_record, a_spec, a_teacher, taught_by
 
 DIGITS = tuple("0123456789")
@@ -70,6 +73,30 @@ def test_a_student_of_a_folder_of_transformers_takes_its_configuration_and_weigh
     spec = a_spec(student={"source": "transformers", "model_type": "vit", "init_from": start})
     checked = check(a_record("from-folder", spec), settings, redis)
     assert checked.student.config.items() >= sizes.items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [({}, False), ({"pad_id": 1}, True), ({"tokenizer": "sha256:" + "1" * 64}, True), ({"tokenizer": None}, False)],
+)
+def test_a_teacher_whose_token_ids_mean_other_words_is_refused(changes: dict[str, Any], refused: bool):
+    taken = TokensInput(length=8, vocabulary=30, tokenizer=ZERO)
+    teacher = a_teacher(classes=DIGITS)
+    manifest = teacher.manifest.model_copy(update={"input": taken.model_copy(update=changes)})
+    teacher = teacher.model_copy(update={"manifest": manifest})
+    with pytest.raises(InvalidSpec, match="8 token ids padded") if refused else nullcontext():
+        check_input(teacher, taken, field="teachers.0.name")
+
+
+def test_a_plugin_that_the_node_does_not_list_is_refused(settings: NodeSettings, redis: Redis):
+    student = {"source": "plugin", "import": "tests.student_worker.own_nets:net", "args": {"units": 4}}
+    record = a_record("plugin", a_spec(student=student))
+    with pytest.raises(InvalidSpec, match="not on the list of the operator") as error:
+        check(record, settings, redis)
+    assert error.value.details["field"] == "student.import"
+
+    listed = settings.model_copy(update={"plugins": ("tests.student_worker.own_nets:net",)})
+    assert architecture(check(record, listed, redis).student).model_dump() == student
 
 
 def test_a_training_does_not_go_on_with_other_data(settings: NodeSettings, redis: Redis):

@@ -16,12 +16,14 @@ from distill.contracts import names
 from distill.contracts.base import now
 from distill.contracts.errors import InvalidData, InvalidSpec, InvalidWeights
 from distill.contracts.facts import FACT, VersionChecked, VersionRejected
+from distill.contracts.models import PluginModel
 from distill.contracts.settings import NodeSettings
 from distill.contracts.teachers import CheckedMember, MemberFromFile, TeacherRecord, TeacherVersionState
 from teacher_server import check
 from teacher_server.check import main, reach_verdict
 from teacher_server.examination import examine
 from teacher_server.folder import read_manifest
+from teacher_server.runner import Ensemble
 from tests.teacher_server.small_teachers import CLASSES, CNN, IMAGE, MLP, a_version, folder_of
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +110,26 @@ def test_answers_that_overflow_are_rejected(settings, make_member):
     weights = {name: tensor * 1e30 for name, tensor in weights_of(settings, make_member()).items()}
     save_file(weights, settings.data_root / "huge.safetensors")
     rejected(settings, a_file("huge.safetensors"), because=InvalidWeights, saying="answers with NaN or infinity")
+
+
+def test_a_plugin_can_be_a_member_where_the_node_lists_it(settings, make_member):
+    name = "tests.student_worker.own_nets:net"
+    model = PluginModel.model_validate({"source": "plugin", "import": name, "args": {"units": 5}})
+    layers = {"1.weight": (5, 64), "1.bias": (5,), "3.weight": (4, 5), "3.bias": (4,)}
+    save_file({part: torch.ones(shape) for part, shape in layers.items()}, settings.data_root / "own.safetensors")
+    member = a_file("own.safetensors", model=model)
+
+    rejected(settings, member, because=InvalidSpec, saying="member 0: .*not on the list of the operator")
+    listed = settings.model_copy(update={"plugins": (name,)})
+    folder = folder_of(settings, "own")
+    manifest = examine("own", a_version(member), folder, listed)
+
+    assert manifest.members[0].model == model
+    assert manifest.size.parameters == 64 * 5 + 5 + 5 * 4 + 4
+    ensemble = Ensemble.load(
+        folder, digest=manifest.digest, device=torch.device("cpu"), max_batch_rows=32, plugins=listed.plugins
+    )
+    assert ensemble.num_members == 1
 
 
 def test_a_pickle_dressed_as_safetensors_is_rejected_unopened(settings):

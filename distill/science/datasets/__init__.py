@@ -14,6 +14,8 @@ from distill.contracts.datasets import (
     DigitsData,
     FashionMnistData,
     ImageFolderData,
+    ParquetData,
+    TabularData,
 )
 from distill.contracts.errors import InvalidSpec
 from distill.contracts.job import TrainingSpec
@@ -28,6 +30,8 @@ from distill.science.datasets.parquet import load_parquet
 from distill.science.datasets.raw import Raw, checked_raw
 from distill.science.datasets.selection import select_rows
 from distill.science.datasets.statistics import input_spec
+from distill.science.datasets.tabular import load_tabular
+from distill.science.datasets.text import load_text
 
 __all__ = ["Dataset", "check_batch", "check_labels", "load"]
 
@@ -71,7 +75,7 @@ def load(spec: DatasetSpec, settings: NodeSettings) -> Dataset:
         train_rows=selection.train_rows,
         labelled_rows=selection.labelled_rows,
         validation_rows=selection.validation_rows,
-        input=input_spec(raw.train.inputs, raw.test.inputs, selection.train_rows),
+        input=raw.tokens or input_spec(raw.train.inputs, raw.test.inputs, selection.train_rows),
         facts=DatasetFacts(
             source=spec.source,
             digest=dataset_digest(raw, settings.cache),
@@ -123,8 +127,12 @@ def _read(spec: DatasetSpec, settings: NodeSettings) -> Raw:
         return load_fashion_mnist(settings)
     if isinstance(spec, DigitsData):
         return load_digits()
+    if isinstance(spec, TabularData):
+        return load_tabular(spec)
     if isinstance(spec, ArrayData):
         return load_arrays(spec, settings.data_root)
     if isinstance(spec, ImageFolderData):
         return load_image_folder(spec, settings.data_root)
-    return load_parquet(spec, settings.data_root)
+    if isinstance(spec, ParquetData):
+        return load_parquet(spec, settings.data_root)
+    return load_text(spec, settings.data_root)

@@ -11,17 +11,25 @@ from distill.science.files import write_whole
 
 
 def dataset_digest(raw: Raw, cache: Path) -> str:
-    """``sha256:`` of the training split; computed once for files whose sizes and times stay."""
+    """`raw_digest`, computed once for files whose sizes and times stay."""
     if not raw.files:
-        return split_digest(raw.train)
+        return raw_digest(raw)
     remembered = cache / "digests" / f"{_state_of_files(raw)}.json"
     try:
         return str(json.loads(remembered.read_text())["digest"])
     except (OSError, ValueError, KeyError, TypeError):
-        digest = split_digest(raw.train)
+        digest = raw_digest(raw)
     remembered.parent.mkdir(parents=True, exist_ok=True)
     write_whole(remembered, lambda part: part.write_text(json.dumps({"digest": digest})))
     return digest
+
+
+def raw_digest(raw: Raw) -> str:
+    """``sha256:`` of the training split, and of its origin where it has one."""
+    digest = split_digest(raw.train)
+    if not raw.origin:
+        return digest
+    return "sha256:" + hashlib.sha256(f"{raw.origin}\n{digest}\n".encode()).hexdigest()
 
 
 def split_digest(split: Split) -> str:

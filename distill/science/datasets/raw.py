@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from distill.contracts.errors import InvalidData
+from distill.contracts.models import TokensInput
 
 MOST_CLASSES = 100_000
 """Without names: a number beyond is no class but something else, such as a row's own id."""
@@ -39,6 +40,10 @@ class Raw:
     """What was read: while their sizes and times stay, the digest does."""
     reading: str = ""
     """How it was read: another way of reading the same files is another data set."""
+    tokens: TokensInput | None = None
+    """Where a tokenizer made the rows: its vocabulary, which may be larger than what the rows use, and its padding."""
+    origin: str = ""
+    """What the digest covers besides the training split: of texts, themselves and their tokenizer."""
 
 
 def checked_split(inputs: Tensor, labels: Tensor | None, *, field: str) -> Split:

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from distill.contracts.datasets import ArrayData, ParquetData
+from distill.contracts.datasets import ArrayData, ParquetData, TextData
 from distill.science.datasets.paths import inside_root
 from distill.science.datasets.raw import Split, split_off_test
 
 
 def read_splits(
-    spec: ArrayData | ParquetData, root: Path, read: Callable[[Path, str], Split]
+    spec: ArrayData | ParquetData | TextData, root: Path, read: Callable[[Path, str], Split]
 ) -> tuple[Split, Split, tuple[Path, ...]]:
     """Training split, test split, and the files that they came from, all below ``root``.
 

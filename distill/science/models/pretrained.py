@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from distill.contracts.errors import InvalidSpec, InvalidWeights
 from distill.science.models.classifier import Classifier
 
@@ -37,26 +39,64 @@ def folder_config(folder: Path, model_type: str) -> dict[str, Any]:
             got=model_type,
         )
     said: dict[str, Any] = config.to_diff_dict()
-    return {key: value for key, value in said.items() if key not in NOT_OF_THE_ARCHITECTURE and key[0] != "_"}
+    # what an older version of the library wrote and this one doesn't know, no model of it reads
+    known = AutoConfig.for_model(model_type)
+    return {
+        key: value
+        for key, value in said.items()
+        if key not in NOT_OF_THE_ARCHITECTURE and key[0] != "_" and hasattr(known, key)
+    }
 
 
-def load_folder(model: Classifier, folder: Path) -> None:
+def load_folder(model: Classifier, folder: Path, *, fresh_head: bool = False) -> tuple[str, ...]:
     """Fill the model with the folder's weights, whatever names the library gave them when it saved them.
 
     Args:
         model: a transformers model; changed only if everything fits.
         folder: holds ``model.safetensors``, whole or in shards.
+        fresh_head: the folder gives the body alone. What the model has beside it stays as it was drawn, and so does a
+            pooler that the folder lacks; another task's head in the folder is passed over.
+
+    Returns:
+        Names of the tensors that stay as they were drawn; none without ``fresh_head``.
 
     Raises:
         InvalidWeights: there are none, they are torn, a tensor is missing, left over, or of another shape.
     """
+    loaded, found = _loaded(model.net, folder)
+    own = model.net.state_dict()
+    fresh = _fresh(model.net, own, found["missing_keys"]) if fresh_head else frozenset()
+    foreign = _beside_the_body(model.net, found["unexpected_keys"]) if fresh_head else frozenset()
+    problems = [
+        f"{what}: {_some(names)}"
+        for what, names in (
+            ("missing", set(found["missing_keys"]) - fresh),
+            ("left over", set(found["unexpected_keys"]) - foreign),
+            ("of another shape", {name for name, *_ in found["mismatched_keys"]} - fresh),
+        )
+        if names
+    ]
+    if problems:
+        raise _invalid(
+            folder,
+            "doesn't fit the model: " + "; ".join(problems),
+            hint="classes, channels and sizes must be those of the folder; 'fresh_head: true' takes its body alone",
+        )
+    if bad := [name for name, tensor in loaded.items() if not tensor.isfinite().all()]:
+        raise _invalid(folder, f"holds values that are not finite: {_some(bad)}")
+    model.net.load_state_dict({name: own[name] if name in fresh else loaded[name] for name in own})
+    return tuple(name for name in own if name in fresh)
+
+
+def _loaded(net: Any, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The folder's weights under the net's names, and what the library says of those that don't fit."""
     if not any(folder.glob("*.safetensors")):
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:8])
         raise _invalid(folder, "has no safetensors weights, and no other kind is ever opened", got=there)
     try:
-        loaded, found = type(model.net).from_pretrained(  # type: ignore[attr-defined]  # every net of transformers has it
+        loaded, found = type(net).from_pretrained(
             folder,
-            config=model.net.config,
+            config=net.config,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
@@ -65,26 +105,22 @@ def load_folder(model: Classifier, folder: Path) -> None:
         )
     except Exception as error:  # the library raises whatever its parts raise
         raise _invalid(folder, f"can't be loaded: {_said(error)}") from error
-    problems = [
-        f"{what}: {_some(found[key])}"
-        for what, key in (
-            ("missing", "missing_keys"), ("left over", "unexpected_keys"), ("of another shape", "mismatched_keys"),
-        )
-        if found[key]
-    ]  # fmt: skip
-    if problems:
-        raise _invalid(
-            folder,
-            "doesn't fit the model: " + "; ".join(problems),
-            hint="classes, channels and sizes must be those of the folder, its head included",
-        )
-    if bad := [name for name, tensor in loaded.state_dict().items() if not tensor.isfinite().all()]:
-        raise _invalid(folder, f"holds values that are not finite: {_some(bad)}")
-    model.net.load_state_dict(loaded.state_dict())
+    return loaded.state_dict(), found
 
 
-def _some(names: Iterable[Any], most: int = 5) -> str:
-    shown = sorted(str(name if isinstance(name, str) else name[0]) for name in names)
+def _fresh(net: Any, names: Iterable[str], missing: Iterable[str]) -> frozenset[str]:
+    """What is beside the body, and what of a pooler is missing: some libraries save bodies without one."""
+    return _beside_the_body(net, names) | {name for name in missing if "pooler" in name.split(".")}
+
+
+def _beside_the_body(net: Any, names: Iterable[str]) -> frozenset[str]:
+    # a folder of the body alone says its names without the prefix
+    parts = {net.base_model_prefix, *(name for name, _ in net.base_model.named_children())}
+    return frozenset(name for name in names if name.split(".")[0] not in parts)
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    shown = sorted(names)
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 
