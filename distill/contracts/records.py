@@ -8,7 +8,7 @@ from distill.contracts.base import Digest, Name, Stored, Timestamp
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import Problem
 from distill.contracts.job import JobSpec
-from distill.contracts.study import StudySpec
+from distill.contracts.study import Child, StudySpec
 from distill.contracts.teachers import ResolvedTeacher
 
 
@@ -129,6 +129,10 @@ class JobRecord(Stored):
     role: str = "student"
     spec: JobSpec
     spec_digest: Digest
+    reuse_digest: Digest | None = None
+    """Equal for jobs that leave the same student; None for one whose student no study takes for its baseline."""
+    after: str | None = None
+    """The job whose student becomes this one's teacher, once it has ended."""
     teachers: tuple[ResolvedTeacher, ...] = ()
     state: JobState = JobState.QUEUED
     reason: Reason
@@ -166,6 +170,11 @@ class JobRecord(Stored):
         """The newest attempt."""
         return self.attempts[-1] if self.attempts else None
 
+    @property
+    def awaits_generation(self) -> bool:
+        """Its teacher is a student that isn't trained, or isn't published, yet."""
+        return self.after is not None and not self.teachers and not self.state.is_final
+
     def directive(self) -> Directive:
         """What the newest attempt should do."""
         checkpoint = self.checkpoint.path if self.checkpoint else None
@@ -179,7 +188,9 @@ class StudyRecord(Stored):
     team: str = "default"
     spec: StudySpec
     jobs: dict[str, str]
-    """Role -> job id."""
+    """Child's key -> job id; a baseline may be a job of an earlier study, reused."""
+    children: dict[str, Child] = Field(default_factory=dict)
+    """Key -> what the job is for; empty for studies of before, whose keys are ``student`` and ``baseline``."""
     report: str | None = None
     """Folder below the storage root, once every child has ended."""
     revision: int = 0

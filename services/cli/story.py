@@ -60,6 +60,12 @@ def _words(event: Event) -> str | None:
             return text
         case facts.CancelAsked():
             return "asked to end"
+        case facts.GenerationReady(teachers=teachers):
+            return f"its teacher is there: {', '.join(teacher.reference for teacher in teachers)}"
+        case facts.GenerationMissing(problem=problem):
+            return problem.message
+        case facts.BaselinesReused(jobs=jobs):
+            return f"reuses {', '.join(f'{job} as {key}' for key, job in jobs.items())}"
         case facts.StudyReported():
             return "the report is written"
     return None

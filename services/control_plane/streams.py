@@ -45,7 +45,7 @@ async def _followed(
     store: Store, redis: Redis, kind: Kind, identity: str, *, after: str
 ) -> AsyncIterator[ServerSentEvent]:
     jobs = await _jobs_of(store, kind, identity)
-    roles = {job.id: job.role for job in jobs.values()}
+    roles = {job.id: role for role, job in jobs.items()}
     events_key = names.events_key(kind, identity)
     cursors = {events_key: after} | {names.progress_key(job): "$" for job in roles}
     while True:
@@ -80,8 +80,7 @@ async def _jobs_of(store: Store, kind: Kind, identity: str) -> Mapping[str, JobR
     if kind == "job":
         job = await store.job(identity)
         return {job.role: job}
-    study = await store.study(identity)
-    return {role: await store.job(job) for role, job in study.jobs.items()}
+    return await store.children(await store.study(identity))
 
 
 async def _ended(store: Store, kind: Kind, identity: str) -> JobState | None:
