@@ -107,7 +107,11 @@ def test_a_long_name_is_cut_before_its_key():
         ({"seeds": [-1]}, "seeds.0", "greater than or equal to 0"),
         ({"sweep": [SWEEP[0], SWEEP[1] | {"name": "small"}]}, "sweep.1.name", "another point"),
         ({"sweep": [SWEEP[0], SWEEP[0] | {"name": "same"}]}, "sweep.1.student", "the same student"),
-        ({"sweep": [{"name": "huge", "student": {"source": "zoo", "name": "resnet9000"}}]}, "sweep.0.student.name", "resnet"),
+        (
+            {"sweep": [{"name": "huge", "student": {"source": "zoo", "name": "resnet9000"}}]},
+            "sweep.0.student.name",
+            "resnet",
+        ),
         ({"sweep": [{"name": "x" * 25, "student": mlp(8)}]}, "sweep.0.name", "at most 24"),
         ({"sweep": [{"name": "x" * 24, "student": mlp(8)}]}, "sweep.0.name", "33 characters, and at most 32"),
         ({"seeds": list(range(30)), "generations": 5}, "seeds", "1 students x 30 seeds x 5 generations are 150 jobs"),
