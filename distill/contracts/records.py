@@ -1,6 +1,7 @@
 """What the control plane keeps of jobs and studies, and what it wants of workers."""
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
@@ -197,6 +198,10 @@ class StudyRecord(Stored):
     applied_id: str = "0-0"
     created_at: Timestamp
     updated_at: Timestamp
+
+    def keys_of(self, role: Literal["student", "baseline"]) -> list[str]:
+        """The keys of all students, or of all baselines."""
+        return [key for key in self.jobs if (self.children[key].role if key in self.children else key) == role]
 
 
 class Progress(Stored):

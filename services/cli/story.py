@@ -20,6 +20,9 @@ PHASES = {
 }
 """Those that other facts say already are left out."""
 
+ON_THE_WAY = (facts.JobCreated, facts.QueueReason, facts.PhaseReached, facts.AttemptChecked, facts.EpochEnded)
+"""What happens between a job's beginning and its end when all goes well."""
+
 OUTCOMES = {
     Outcome.FINISHED: "finished",
     Outcome.FAILED: "failed",
@@ -30,9 +33,14 @@ OUTCOMES = {
 }
 
 
-def tell(event: Event, *, who: str) -> str | None:
-    """The event as a line; None where it says nothing new to a person."""
-    words = _words(event)
+def tell(event: Event, *, who: str, of_many: bool = False) -> str | None:
+    """The event as a line; None where it says nothing new to a person.
+
+    Of one of many jobs only how it begins and ends is told.
+    """
+    if of_many and isinstance(event.fact, ON_THE_WAY):
+        return None
+    words = _of_generations(event) or _words(event)
     return None if words is None else f"{_time(event)} {who}: {words}"
 
 
@@ -60,14 +68,19 @@ def _words(event: Event) -> str | None:
             return text
         case facts.CancelAsked():
             return "asked to end"
+        case facts.StudyReported():
+            return "the report is written"
+    return None
+
+
+def _of_generations(event: Event) -> str | None:
+    match event.fact:
         case facts.GenerationReady(teachers=teachers):
-            return f"its teacher is there: {', '.join(teacher.reference for teacher in teachers)}"
+            return f"has its teacher, {', '.join(teacher.reference for teacher in teachers)}"
         case facts.GenerationMissing(problem=problem):
             return problem.message
         case facts.BaselinesReused(jobs=jobs):
             return f"reuses {', '.join(f'{job} as {key}' for key, job in jobs.items())}"
-        case facts.StudyReported():
-            return "the report is written"
     return None
 
 
