@@ -86,15 +86,14 @@ class StudySpec(Spec):
 
     @model_validator(mode="after")
     def _not_too_many(self) -> Self:
-        students = len(self._variants()) * self.generations
         baselines = len(self._variants()) if self._has_baseline else 0
+        students = len(self._variants()) * self.generations
         if students + baselines <= MAX_CHILDREN:
             return self
-        counts = f"{len(self._points())} students x {len(self._seeds())} seeds x {self.generations} generations"
-        raise ValueError(
-            f"{'sweep' if self.sweep else 'seeds'}: {counts} are {students} jobs, with baselines "
-            f"{students + baselines}; a study may have at most {MAX_CHILDREN}"
-        )
+        counts = {"students": len(self._points()), "seeds": len(self._seeds()), "generations": self.generations}
+        made = " x ".join(f"{count} {what}" for what, count in counts.items() if count > 1) + f" make {students} jobs"
+        more = f", and {baselines} more for baselines" if baselines else ""
+        raise ValueError(f"{'sweep' if self.sweep else 'seeds'}: {made}{more}; a study may have at most {MAX_CHILDREN}")
 
     @model_validator(mode="after")
     def _keys_are_short(self) -> Self:
