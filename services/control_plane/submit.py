@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +38,6 @@ MAX_IDENTITY = 48
 """Characters, as `distill.contracts.base.Name` has it."""
 
 
-@dataclass(frozen=True)
-class SubmittedStudy:
-    """A study's record, and those of its jobs."""
-
-    record: StudyRecord
-    jobs: list[JobRecord]
-    """To be made."""
-    reused: dict[str, JobRecord]
-    """Child's key -> a job that is there already."""
-
-
 class Submission:
     """Checks and resolves against the records, the data root and the cluster."""
 
@@ -65,8 +53,12 @@ class Submission:
         await self._check(spec, [version.resources for version in versions])
         return self._record(spec, id=new_identity(spec.name), teachers=_resolved(spec, versions, ""))
 
-    async def study(self, spec: StudySpec) -> SubmittedStudy:
-        """The records of a study and of its children. Raises InvalidSpec and its kin, with the field."""
+    async def study(self, spec: StudySpec) -> tuple[StudyRecord, list[JobRecord]]:
+        """The records of a study and of its children, without the baselines that are there already.
+
+        Raises:
+            InvalidSpec: or one of its kin, with the field.
+        """
         children = spec.children()
         identity = new_identity(spec.name, room=MAX_IDENTITY - 1 - max(map(len, children)))
         versions = await self._versions(spec.job, "job.")
@@ -78,7 +70,7 @@ class Submission:
             id=identity, spec=spec, jobs={key: job.id for key, job in (records | reused).items()}, children=children,
             created_at=created, updated_at=created,
         )  # fmt: skip
-        return SubmittedStudy(study, [job for key, job in records.items() if key not in reused], reused)
+        return study, [job for key, job in records.items() if key not in reused]
 
     async def version(self, spec: TeacherVersionSpec, *, number: int) -> TeacherVersion:
         """The record of a teacher's new version. Raises InvalidSpec and its kin, with the field."""

@@ -29,11 +29,11 @@ async def submit(
     spec: Annotated[StudySpec, Body(openapi_examples=examples.STUDIES)], parts: Parts, response: Response
 ) -> StudyView:
     """Queue a study: its jobs and the study itself are stored in one step, or not at all."""
-    study = await (await parts.submission()).study(spec)
-    await parts.store.create_jobs(study.jobs, study.record)
+    study, jobs = await (await parts.submission()).study(spec)
+    await parts.store.create_jobs(jobs, study)
     parts.reconciler.wake()
-    response.headers["Location"] = f"/v1/studies/{study.record.id}"
-    return await _view(parts, study.record)
+    response.headers["Location"] = f"/v1/studies/{study.id}"
+    return await _view(parts, study)
 
 
 @router.get("", responses=documented())

@@ -51,10 +51,10 @@ async def test_every_id_is_a_name_whatever_the_study_is_called(api: httpx.AsyncC
 
 
 async def test_all_students_of_a_sweep_have_the_same_teachers(store: Store, tmp_path: Path):
-    made = await Submission(store, data_root=tmp_path, room=None).study(StudySpec.model_validate(BOTH))
-    teachers = {job.role.split("-")[0]: [one.reference for one in job.teachers] for job in made.jobs}
+    _, jobs = await Submission(store, data_root=tmp_path, room=None).study(StudySpec.model_validate(BOTH))
+    teachers = {job.role.split("-")[0]: [one.reference for one in job.teachers] for job in jobs}
     assert teachers == {"student": ["wise@1"], "baseline": []}
-    assert len({job.spec_digest for job in made.jobs}) == 8
+    assert len({job.spec_digest for job in jobs}) == 8
 
 
 async def test_a_wrong_file_of_a_point_is_named_as_the_study_names_it(api: httpx.AsyncClient):
@@ -80,15 +80,15 @@ async def test_cancelling_a_study_ends_what_waits_for_a_generation_too(api: http
 async def test_a_study_is_reported_when_the_baseline_of_another_ends_last(store: Store, reconciler: Reconciler):
     submission = Submission(store, data_root=Path(), room=None)
     spec = StudySpec.model_validate({"name": "pair", "job": TAUGHT | {"limits": {"max_failures": 0}}})
-    first = await submission.study(spec)
-    await store.create_jobs(first.jobs, first.record)
-    second = await submission.study(spec)
-    await store.create_jobs(second.jobs, second.record)
-    assert second.record.jobs["baseline"] == first.record.jobs["baseline"]
-    await ended(store, second.record.jobs["student"], Outcome.FAILED)
+    first, jobs = await submission.study(spec)
+    await store.create_jobs(jobs, first)
+    second, jobs = await submission.study(spec)
+    await store.create_jobs(jobs, second)
+    assert second.jobs["baseline"] == first.jobs["baseline"]
+    await ended(store, second.jobs["student"], Outcome.FAILED)
     await reconciler.round()
-    assert (await store.study(second.record.id)).report is None
-    await ended(store, second.record.jobs["baseline"], Outcome.FAILED)
+    assert (await store.study(second.id)).report is None
+    await ended(store, second.jobs["baseline"], Outcome.FAILED)
     await reconciler.round()
-    assert (await store.study(second.record.id)).report == f"reports/study-{second.record.id}"
-    assert (await store.study(first.record.id)).report is None
+    assert (await store.study(second.id)).report == f"reports/study-{second.id}"
+    assert (await store.study(first.id)).report is None
