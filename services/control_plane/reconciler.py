@@ -66,7 +66,7 @@ class Reconciler:
             return
         jobs = await self._active_jobs()
         await asyncio.gather(*(guarded(f"job {job.id}", self._attempts.tend, job) for job in jobs))
-        await guarded("generations", self._generations.tend, await self._active_jobs())
+        await guarded("generations", self._generations.tend, jobs)
         teachers = await self._store.teachers()
         await guarded("starting jobs", self._start_queued)
         await asyncio.gather(*(guarded(f"teacher {one.name}", self._pool.tend_checks, one) for one in teachers))

@@ -84,12 +84,10 @@ async def _jobs_of(store: Store, kind: Kind, identity: str) -> Mapping[str, JobR
 
 
 async def _ended(store: Store, kind: Kind, identity: str) -> JobState | None:
-    jobs = await _jobs_of(store, kind, identity)
-    if not all(job.state.is_final for job in jobs.values()):
-        return None
     if kind == "study" and (await store.study(identity)).report is None:
         return None
-    return study_state(dict(jobs))
+    jobs = await _jobs_of(store, kind, identity)
+    return study_state(dict(jobs)) if all(job.state.is_final for job in jobs.values()) else None
 
 
 def _event(entry: str, fields: Mapping[str, str]) -> ServerSentEvent:
