@@ -20,6 +20,9 @@ PHASES = {
 }
 """Those that other facts say already are left out."""
 
+FEW = 3
+"""So many reused jobs are named."""
+
 ON_THE_WAY = (facts.JobCreated, facts.QueueReason, facts.PhaseReached, facts.AttemptChecked, facts.EpochEnded)
 """What happens between a job's beginning and its end when all goes well."""
 
@@ -80,7 +83,8 @@ def _of_generations(event: Event) -> str | None:
         case facts.GenerationMissing(problem=problem):
             return problem.message
         case facts.BaselinesReused(jobs=jobs):
-            return f"reuses {', '.join(f'{job} as {key}' for key, job in jobs.items())}"
+            more = f" and {len(jobs) - FEW} more" if len(jobs) > FEW else ""
+            return f"reuses {', '.join(f'{job} as {key}' for key, job in list(jobs.items())[:FEW])}{more}"
     return None
 
 

@@ -3,9 +3,10 @@
 import pytest
 
 from distill.contracts.events import Event, ProgressEvent
-from distill.contracts.facts import AttemptClaimed, AttemptEnded, QueueReason
+from distill.contracts.facts import AttemptClaimed, AttemptEnded, BaselinesReused, QueueReason
 from distill.contracts.records import JobState, Outcome, Progress
 from services.cli.bars import EVERY_S, FEW, Bars, Lines, Tally
+from services.cli.story import tell
 from services.cli.watch import follow_all
 from services.client import End, StillhouseClient
 from tests.services.client.stub_house import NOON, House, a_short_life
@@ -73,6 +74,16 @@ def test_of_many_jobs_the_bars_are_one_for_all_and_those_that_run(capsys: pytest
     assert "28/40 " in shown
     assert "10 queued, 2 starting, 28 succeeded" in shown
     assert [job for job in jobs if job in shown] == ["job-28-", "job-29-"]
+
+
+@pytest.mark.parametrize(
+    ("num_jobs", "said"), [(1, "reuses j0 as b0"), (5, "reuses j0 as b0, j1 as b1, j2 as b2 and 2 more")]
+)
+def test_what_is_reused_is_told_in_a_line(num_jobs: int, said: str):
+    fact = BaselinesReused(jobs={f"b{number}": f"j{number}" for number in range(num_jobs)}, at=NOON)
+    line = tell(Event(fact=fact, revision=0), who="study", of_many=True)
+    assert line is not None
+    assert line.endswith(f"study: {said}")
 
 
 def test_a_job_that_ends_twice_in_the_telling_is_counted_once():

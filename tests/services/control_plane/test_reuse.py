@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from distill.contracts import names
 from distill.contracts.base import now
 from distill.contracts.events import Event
-from distill.contracts.facts import BaselinesReused, CancelAsked
+from distill.contracts.facts import AttemptClaimed, BaselinesReused, CancelAsked
 from distill.contracts.job import JobSpec
 from distill.contracts.records import JobState, Outcome
 from services.control_plane.reuse import reuse_digest
@@ -85,7 +85,9 @@ async def test_a_baseline_that_failed_or_is_to_end_is_not_taken(api: httpx.Async
     await ended(store, first["baseline"], Outcome.FAILED)
     second = ids(await posted(api, job=TAUGHT | {"limits": {"max_failures": 0}}))
     assert second["baseline"] != first["baseline"]
+    await store.append("job", second["baseline"], AttemptClaimed(attempt=1, at=now()))
     await store.append("job", second["baseline"], CancelAsked(at=now()))
+    assert (await store.job(second["baseline"])).state is JobState.CANCELLING
     third = ids(await posted(api, job=TAUGHT | {"limits": {"max_failures": 0}}))
     assert third["baseline"] not in {first["baseline"], second["baseline"]}
 
