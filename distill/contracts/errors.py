@@ -19,6 +19,7 @@
     ├── Interrupted           the attempt was stopped from outside, and nobody had asked us to
     ├── WorkerLost            a worker of the attempt, or its node, died
     ├── OutOfMemory           a worker could not get memory
+    ├── GenerationLost        the generation before left no student that could teach this one
     └── DependencyDown        Redis, Ray or the storage doesn't answer
 
 Every one pickles, prints as its message alone, and carries the fields that a problem document shows.
@@ -202,6 +203,13 @@ class OutOfMemory(StillhouseError):
     """A worker could not get memory."""
 
     code = "out_of_memory"
+
+
+class GenerationLost(StillhouseError):
+    """The generation before left no student that could teach this one."""
+
+    code = "generation_lost"
+    is_users = True
 
 
 class DependencyDown(StillhouseError):

@@ -12,7 +12,7 @@ from distill.contracts.base import Stored, Timestamp
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import Problem
 from distill.contracts.records import CheckpointRef, Outcome, Phase
-from distill.contracts.teachers import TeacherManifest, TeacherVersion
+from distill.contracts.teachers import ResolvedTeacher, TeacherManifest, TeacherVersion
 
 
 class _WorkerFact(Stored):
@@ -128,6 +128,24 @@ class CancelAsked(Stored):
     at: Timestamp
 
 
+class GenerationReady(Stored):
+    """The student of the generation before is published: the job has its teacher."""
+
+    kind: Literal["generation_ready"] = "generation_ready"
+    teachers: tuple[ResolvedTeacher, ...]
+    at: Timestamp
+
+
+class GenerationMissing(Stored):
+    """The generation before left nothing that could teach the job."""
+
+    kind: Literal["generation_missing"] = "generation_missing"
+    problem: Problem
+    cancelled: bool = False
+    """It was cancelled, and so is this one."""
+    at: Timestamp
+
+
 class VersionCreated(Stored):
     """A new version waits for its check."""
 
@@ -163,6 +181,15 @@ class AliasMoved(Stored):
     at: Timestamp
 
 
+class BaselinesReused(Stored):
+    """Jobs of earlier studies are this study's baselines too. Published when the record is made."""
+
+    kind: Literal["baselines_reused"] = "baselines_reused"
+    jobs: dict[str, str]
+    """Child's key -> job id."""
+    at: Timestamp
+
+
 class StudyReported(Stored):
     """The study's report is written."""
 
@@ -174,9 +201,19 @@ class StudyReported(Stored):
 WorkerFact = (
     PhaseReached | AttemptChecked | TeacherAwaited | TeacherReturned | EpochEnded | CheckpointSaved | AttemptEnded
 )
-JobFact = WorkerFact | JobCreated | AttemptClaimed | AttemptLaunched | AttemptLost | QueueReason | CancelAsked
+JobFact = (
+    WorkerFact
+    | JobCreated
+    | AttemptClaimed
+    | AttemptLaunched
+    | AttemptLost
+    | QueueReason
+    | CancelAsked
+    | GenerationReady
+    | GenerationMissing
+)
 TeacherFact = VersionCreated | VersionChecked | VersionRejected | AliasMoved
-StudyFact = StudyReported
+StudyFact = BaselinesReused | StudyReported
 Fact = JobFact | TeacherFact | StudyFact
 
 FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="kind")])

@@ -48,6 +48,11 @@ def active_key(kind: Kind) -> str:
     return f"{PREFIX}{kind}s:active"
 
 
+def baselines_key(team: str) -> str:
+    """Hash: digest of what decides a student that labels alone teach -> the newest job that trains it."""
+    return f"{PREFIX}baselines:{team}"
+
+
 WAKE_KEY = f"{PREFIX}wake"
 """Bounded stream of (kind, identity) whose inbox has something."""
 

@@ -1,6 +1,7 @@
 """What the control plane keeps of jobs and studies, and what it wants of workers."""
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
@@ -129,6 +130,10 @@ class JobRecord(Stored):
     role: str = "student"
     spec: JobSpec
     spec_digest: Digest
+    reuse_digest: Digest | None = None
+    """Equal for jobs that leave the same student; None for one whose student no study takes for its baseline."""
+    after: str | None = None
+    """The job whose student becomes this one's teacher, once it has ended."""
     teachers: tuple[ResolvedTeacher, ...] = ()
     state: JobState = JobState.QUEUED
     reason: Reason
@@ -166,6 +171,11 @@ class JobRecord(Stored):
         """The newest attempt."""
         return self.attempts[-1] if self.attempts else None
 
+    @property
+    def awaits_generation(self) -> bool:
+        """Its teacher is a student that isn't trained, or isn't published, yet."""
+        return self.after is not None and not self.teachers and not self.state.is_final
+
     def directive(self) -> Directive:
         """What the newest attempt should do."""
         checkpoint = self.checkpoint.path if self.checkpoint else None
@@ -179,15 +189,19 @@ class StudyRecord(Stored):
     team: str = "default"
     spec: StudySpec
     jobs: dict[str, str]
-    """Child -> job id."""
+    """Child's key -> job id; a baseline may be a job of an earlier study, reused."""
     children: dict[str, Child] = Field(default_factory=dict)
-    """Child -> what it is for; empty for studies of a student and its baseline, which are named so."""
+    """Key -> what the job is for; empty for studies of before, whose keys are ``student`` and ``baseline``."""
     report: str | None = None
     """Folder below the storage root, once every child has ended."""
     revision: int = 0
     applied_id: str = "0-0"
     created_at: Timestamp
     updated_at: Timestamp
+
+    def keys_of(self, role: Literal["student", "baseline"]) -> list[str]:
+        """The keys of all students, or of all baselines."""
+        return [key for key in self.jobs if (self.children[key].role if key in self.children else key) == role]
 
 
 class Progress(Stored):

@@ -1,6 +1,7 @@
 """Two ways to show what is followed: bars that move on a terminal, and lines that don't in a log."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
@@ -10,18 +11,67 @@ from rich.text import Text
 
 from distill.contracts import records
 from distill.contracts.events import Event, ProgressEvent
+from distill.contracts.records import JobState
 from services.cli.screen import console, duration
 from services.cli.story import tell
 
 EVERY_S = 5.0
 """Seconds between two lines of progress of one job, where there are no bars."""
+FEW = 8
+"""More jobs than these are counted, and only those that run are shown."""
+
+
+ROOM_ABOVE = 8
+"""Lines of the screen that many bars leave to the events above them."""
+
+
+class Tally:
+    """How many of the followed jobs are in which state."""
+
+    def __init__(self, states: Mapping[str, JobState] | None = None) -> None:
+        """``states`` of the jobs that are known when it begins."""
+        self._states = dict(states or {})
+
+    @property
+    def is_many(self) -> bool:
+        """Too many to be shown one by one."""
+        return len(self._states) > FEW
+
+    @property
+    def num_jobs(self) -> int:
+        """All of them."""
+        return len(self._states)
+
+    @property
+    def num_ended(self) -> int:
+        """Those in a final state."""
+        return sum(state.is_final for state in self._states.values())
+
+    def runs(self, job: str) -> bool:
+        """Whether an attempt may be alive."""
+        return job in self._states and self._states[job].has_attempt
+
+    def note(self, event: Event) -> bool:
+        """Count the event's job in its new state; returns whether it has just ended."""
+        if event.job is None or event.state is None:
+            return False
+        had_ended = event.job in self._states and self._states[event.job].is_final
+        self._states[event.job] = event.state
+        return event.state.is_final and not had_ended
+
+    def __str__(self) -> str:
+        counts = Counter(self._states.values())
+        return ", ".join(f"{counts[state]} {state.value.lower()}" for state in JobState if counts[state])
 
 
 class Lines:
     """Plain text, for logs and pipes."""
 
-    def __init__(self, names: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, names: Mapping[str, str], tally: Tally | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._names = names
+        self._tally = tally or Tally()
         self._console = console()
         self._clock = clock
         self._shown_at: dict[str, float] = {}
@@ -35,10 +85,13 @@ class Lines:
         """Nothing to put away."""
 
     def event(self, event: Event) -> None:
-        """A line, if it says something."""
-        line = tell(event, who=_who(event, self._names))
+        """A line, if it says something; of many jobs, the count too when one has ended."""
+        has_ended = self._tally.note(event)
+        line = tell(event, who=_who(event, self._names), of_many=self._tally.is_many)
         if line:
             self._console.print(line, markup=False)
+        if has_ended and self._tally.is_many:
+            self._console.print(f"         {self._tally.num_jobs} jobs: {self._tally}", markup=False)
 
     def progress(self, event: ProgressEvent) -> None:
         """A line, unless one came shortly before."""
@@ -50,10 +103,14 @@ class Lines:
 
 
 class Bars:
-    """A bar for each job at the foot of the screen; events pass above."""
+    """A bar for each job at the foot of the screen; events pass above.
 
-    def __init__(self, names: Mapping[str, str]) -> None:
+    Of many jobs one bar counts those that have ended, and below it are those that run, as far as the screen goes.
+    """
+
+    def __init__(self, names: Mapping[str, str], tally: Tally | None = None) -> None:
         self._names = names
+        self._tally = tally or Tally()
         self._bars = Progress(
             TextColumn("{task.fields[who]}", style="bold"),
             BarColumn(bar_width=24),
@@ -62,6 +119,7 @@ class Bars:
             TextColumn("{task.fields[doing]}", style="dim"),
             console=console(),
         )
+        self._all = self._bars.add_task("", total=None, who="all", doing="", figures=None, visible=False)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -75,7 +133,8 @@ class Bars:
 
     def event(self, event: Event) -> None:
         """A line above the bars; the reason beside its job's bar."""
-        line = tell(event, who=_who(event, self._names))
+        self._tally.note(event)
+        line = tell(event, who=_who(event, self._names), of_many=self._tally.is_many)
         if line:
             self._bars.console.print(line, markup=False)
         if event.job is None or event.state is None:
@@ -85,12 +144,24 @@ class Bars:
         self._bars.update(task, doing=doing)
         if event.state.is_final:
             self._bars.update(task, figures=None)
+        self._arrange()
 
     def progress(self, event: ProgressEvent) -> None:
         """Move the bar."""
         now = event.progress
         task = self._task(event.job, _who(event, self._names))
         self._bars.update(task, completed=now.step, total=now.num_steps or None, figures=now, doing=now.phase)
+
+    def _arrange(self) -> None:
+        """Of many jobs, show the count and those that run; of few, all."""
+        if not self._tally.is_many:
+            return
+        ended, num_jobs = self._tally.num_ended, self._tally.num_jobs
+        self._bars.update(self._all, completed=ended, total=num_jobs, doing=str(self._tally), visible=True)
+        running = [job for job in self._tasks if self._tally.runs(job)]
+        shown = set(running[: max(1, self._bars.console.height - ROOM_ABOVE)])
+        for job, task in self._tasks.items():
+            self._bars.update(task, visible=job in shown)
 
     def _task(self, job: str, who: str) -> TaskID:
         if job not in self._tasks:

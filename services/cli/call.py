@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from distill.contracts.errors import NotFound
+from distill.contracts.errors import InvalidSpec, NotFound
 from services.cli.screen import say
 
 if TYPE_CHECKING:
@@ -52,13 +52,20 @@ def job_of(client: "StillhouseClient", identity: str) -> "JobRecord":
 
     Raises:
         NotFound: it is neither; the hint names what looks like it.
+        InvalidSpec: the study has several students.
     """
     if kind_of(client, identity) == "job":
         return client.job(identity)
-    children = client.study(identity).children
-    others = ", ".join(f"{role} {job.id}" for role, job in children.items())
+    view = client.study(identity)
+    students = view.study.keys_of("student")
+    if len(students) > 1:
+        jobs = ", ".join(view.children[key].id for key in students)
+        raise InvalidSpec(
+            f"{identity} is a study of {len(students)} students: say which one", got=identity, expected=f"one of {jobs}"
+        )
+    others = ", ".join(f"{role} {job.id}" for role, job in view.children.items())
     say(f"{identity} is a study ({others}): taking its student")
-    return children["student"]
+    return view.children[students[0]]
 
 
 def or_suggest(client: "StillhouseClient", identity: str, look: Callable[[], Found]) -> Found:

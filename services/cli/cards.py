@@ -16,9 +16,11 @@ def job_card(job: JobRecord) -> Iterator[str]:
         if problem is not None and getattr(problem, what) is not None:
             yield f"  {what:10} {getattr(problem, what)}"
     yield f"  role       {job.role}" + (f" of study {job.study}" if job.study else "")
+    if job.after:
+        yield f"  after      {job.after}, whose student teaches it"
     yield f"  created    {ago(job.created_at)}" + (f", ended {ago(job.ended_at)}" if job.ended_at else "")
     yield f"  student    {_student(job)}"
-    yield f"  teachers   {', '.join(teacher.reference for teacher in job.teachers) or 'none: it learns from labels'}"
+    yield f"  teachers   {_teachers(job)}"
     if job.dataset:
         data = job.dataset
         yield f"  data       {data.source}: {data.num_train} rows, {data.num_labelled} labels, {data.num_test} test rows"
@@ -32,9 +34,11 @@ def job_card(job: JobRecord) -> Iterator[str]:
 def study_card(view: StudyView) -> Iterator[str]:
     """One study."""
     yield f"{view.study.id}  {view.state}"
-    for role, job in view.children.items():
-        yield f"  {role:10} {job.id}  {job.state}: {job.reason.text}"
-    yield f"  report     {'ready' if view.study.report else 'not yet'}"
+    width = max(10, *map(len, view.children))
+    for key, job in view.children.items():
+        reused = f" (of study {job.study})" if job.study != view.study.id else ""
+        yield f"  {key:{width}} {job.id}{reused}  {job.state}: {job.reason.text}"
+    yield f"  {'report':{width}} {'ready' if view.study.report else 'not yet'}"
 
 
 def teacher_card(teacher: TeacherRecord) -> Iterator[str]:
@@ -62,6 +66,12 @@ def _attempt_lines(attempt: Attempt) -> Iterator[str]:
     yield f"  attempt {attempt.number}  {attempt.outcome or furthest}"
     if attempt.problem:
         yield f"    {attempt.problem.message}"
+
+
+def _teachers(job: JobRecord) -> str:
+    if job.awaits_generation:
+        return "none yet"
+    return ", ".join(teacher.reference for teacher in job.teachers) or "none: it learns from labels"
 
 
 def _student(job: JobRecord) -> str:

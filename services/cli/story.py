@@ -20,6 +20,12 @@ PHASES = {
 }
 """Those that other facts say already are left out."""
 
+FEW = 3
+"""So many reused jobs are named."""
+
+ON_THE_WAY = (facts.JobCreated, facts.QueueReason, facts.PhaseReached, facts.AttemptChecked, facts.EpochEnded)
+"""What happens between a job's beginning and its end when all goes well."""
+
 OUTCOMES = {
     Outcome.FINISHED: "finished",
     Outcome.FAILED: "failed",
@@ -30,9 +36,14 @@ OUTCOMES = {
 }
 
 
-def tell(event: Event, *, who: str) -> str | None:
-    """The event as a line; None where it says nothing new to a person."""
-    words = _words(event)
+def tell(event: Event, *, who: str, of_many: bool = False) -> str | None:
+    """The event as a line; None where it says nothing new to a person.
+
+    Of one of many jobs only how it begins and ends is told.
+    """
+    if of_many and isinstance(event.fact, ON_THE_WAY):
+        return None
+    words = _of_generations(event) or _words(event)
     return None if words is None else f"{_time(event)} {who}: {words}"
 
 
@@ -62,6 +73,18 @@ def _words(event: Event) -> str | None:
             return "asked to end"
         case facts.StudyReported():
             return "the report is written"
+    return None
+
+
+def _of_generations(event: Event) -> str | None:
+    match event.fact:
+        case facts.GenerationReady(teachers=teachers):
+            return f"has its teacher, {', '.join(teacher.reference for teacher in teachers)}"
+        case facts.GenerationMissing(problem=problem):
+            return problem.message
+        case facts.BaselinesReused(jobs=jobs):
+            more = f" and {len(jobs) - FEW} more" if len(jobs) > FEW else ""
+            return f"reuses {', '.join(f'{job} as {key}' for key, job in list(jobs.items())[:FEW])}{more}"
     return None
 
 

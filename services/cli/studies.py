@@ -5,8 +5,12 @@ from typing import Annotated
 
 import typer
 
+from distill.contracts.records import StudyRecord
 from services.cli.call import client_of, or_suggest
 from services.cli.screen import Json, ago, show_json, show_table
+
+FEW = 4
+"""So many jobs are named one by one."""
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +30,7 @@ def studies(
     if as_json:
         show_json(found)
         return
-    rows = ((one.study.id, one.state, ", ".join(one.children), ago(one.study.created_at)) for one in found)
+    rows = ((one.study.id, one.state, _jobs(one.study), ago(one.study.created_at)) for one in found)
     show_table(("ID", "STATE", "JOBS", "CREATED"), rows)
 
 
@@ -44,3 +48,10 @@ def study(
     from services.cli.cards import study_card
 
     typer.echo("\n".join(study_card(found)))
+
+
+def _jobs(study: StudyRecord) -> str:
+    """Their names, or their numbers where the names would fill the line."""
+    if len(study.jobs) <= FEW:
+        return ", ".join(study.jobs)
+    return f"{len(study.keys_of('student'))} students, {len(study.keys_of('baseline'))} baselines"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from distill.contracts.errors import StillhouseError
 from distill.contracts.events import ProgressEvent
 from distill.contracts.records import JobState
-from services.cli.bars import Bars, Lines
+from services.cli.bars import Bars, Lines, Tally
 from services.cli.exit_codes import JOB_FAILED, OK
 from services.cli.screen import console, show_line
 from services.client import End, Followed, StillhouseClient
@@ -25,7 +25,8 @@ def watch_on_screen(
     ``names`` says what a job is called where its role doesn't tell it from the others: id -> name.
     """
     ends: dict[str, JobState] = {}
-    view = Bars(names or {}) if console().is_terminal else Lines(names or {})
+    tally = Tally(_states(client, watched))
+    view = Bars(names or {}, tally) if console().is_terminal else Lines(names or {}, tally)
     with view:
         for identity, followed in follow_all(client, watched):
             if isinstance(followed.data, End):
@@ -37,6 +38,12 @@ def watch_on_screen(
     for kind, identity in watched:
         console().print(f"{kind} {identity}: {ends[identity]}", style="bold")
     return OK if all(state is JobState.SUCCEEDED for state in ends.values()) else JOB_FAILED
+
+
+def _states(client: StillhouseClient, watched: "Sequence[tuple[Kind, str]]") -> dict[str, JobState]:
+    """The jobs of each watched study, as they are now."""
+    views = [client.study(identity) for kind, identity in watched if kind == "study"]
+    return {job.id: job.state for view in views for job in view.children.values()}
 
 
 def watch_as_json(client: StillhouseClient, kind: "Kind", identity: str) -> int:

@@ -38,6 +38,13 @@ def confine(root: Path, path: str, field: str) -> Path:
     return resolved
 
 
+def check_teachers(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) -> None:
+    """See that the teachers can do what the job file asks of them: members, modules, classes. Raises InvalidSpec."""
+    check_members(spec, teachers, prefix)
+    check_taps(spec, teachers, prefix)
+    check_classes(spec.dataset, [teacher.manifest for teacher in teachers], prefix)
+
+
 def check_members(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) -> None:
     """See that every member that the job file names is there.
 

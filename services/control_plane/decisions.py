@@ -56,7 +56,7 @@ Decision = Claim | Wait | Launch | Signal | DeclareLost | None
 def decide_queued(
     record: JobRecord, *, need: ClusterResources, free: ClusterResources | None, now: datetime
 ) -> Claim | Wait | None:
-    """Start a queued job now, or say what it waits for.
+    """Start a queued job now, or say what it waits for; leave one alone that backs off, or has no teacher yet.
 
     Args:
         record: the job.
@@ -64,7 +64,7 @@ def decide_queued(
         free: what nobody has taken; None while Ray doesn't answer.
         now: the present moment.
     """
-    if record.not_before is not None and now < record.not_before:
+    if record.awaits_generation or (record.not_before is not None and now < record.not_before):
         return None
     if free is None:
         return Wait(Reason(code="waiting_for_cluster", text="waiting for Ray to answer"))

@@ -31,7 +31,28 @@ STUDIES = {
     "with-baseline": {
         "summary": "A taught student beside the same student without teachers",
         "value": {"name": "fashion-study", "job": DISTILLATION},
-    }
+    },
+    "frontier": {
+        "summary": "Students of several sizes and seeds, each beside its baseline",
+        "value": {
+            "name": "fashion-frontier",
+            "seeds": [0, 1, 2],
+            "sweep": [
+                {"name": f"width-{width}", "student": {"source": "zoo", "name": "cnn", "args": {"width": width}}}
+                for width in (4, 8, 16)
+            ],
+            "job": DISTILLATION,
+        },
+    },
+    "born-again": {
+        "summary": "Generations that teach one another, the first taught by labels alone",
+        "value": {
+            "name": "digits-again",
+            "generations": 3,
+            "later_objective": [{"kind": "labels"}, {"kind": "soft_targets"}],
+            "job": JOB,
+        },
+    },
 }
 
 VERSIONS = {

@@ -15,6 +15,8 @@ from distill.contracts.facts import (
     CancelAsked,
     CheckpointSaved,
     EpochEnded,
+    GenerationMissing,
+    GenerationReady,
     JobFact,
     PhaseReached,
     QueueReason,
@@ -25,7 +27,7 @@ from distill.contracts.facts import (
 from distill.contracts.records import Attempt, JobRecord, JobState, Outcome, Phase, Reason, Wish
 
 EDGES: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.STARTING, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.STARTING, JobState.FAILED, JobState.CANCELLED}),
     JobState.STARTING: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLING}),
     JobState.RUNNING: frozenset(
         {JobState.SUCCEEDED, JobState.FAILED, JobState.QUEUED, JobState.PAUSING, JobState.CANCELLING}
@@ -62,6 +64,8 @@ def apply_fact(record: JobRecord, fact: JobFact) -> JobRecord:
             return _cancel_asked(record, fact)
         case QueueReason():
             return _waits(record, fact)
+        case GenerationReady() | GenerationMissing():
+            return _after_generation(record, fact)
         case AttemptLaunched() | AttemptLost():
             if fact.attempt != record.attempt or not record.state.has_attempt:
                 return record
@@ -74,7 +78,7 @@ def apply_fact(record: JobRecord, fact: JobFact) -> JobRecord:
 
 
 def _claimed(record: JobRecord, fact: AttemptClaimed) -> JobRecord:
-    if record.state is not JobState.QUEUED or fact.attempt != record.attempt + 1:
+    if record.state is not JobState.QUEUED or record.awaits_generation or fact.attempt != record.attempt + 1:
         return record
     attempt = Attempt(number=fact.attempt, phases={Phase.CLAIMED: fact.at})
     return _move(
@@ -101,6 +105,16 @@ def _waits(record: JobRecord, fact: QueueReason) -> JobRecord:
     if record.state not in {JobState.QUEUED, JobState.STARTING, JobState.CANCELLING} or record.reason == reason:
         return record
     return record.model_copy(update={"reason": reason, "updated_at": fact.at})
+
+
+def _after_generation(record: JobRecord, fact: GenerationReady | GenerationMissing) -> JobRecord:
+    if not record.awaits_generation:
+        return record
+    if isinstance(fact, GenerationReady):
+        taught = record.model_copy(update={"teachers": fact.teachers})
+        return _reason(taught, Reason(code="queued", text="waiting for its turn"), fact.at)
+    reason = Reason(code=fact.problem.code, text=fact.problem.message)
+    return _move(record, JobState.CANCELLED if fact.cancelled else JobState.FAILED, reason, fact.at)
 
 
 def _worker_said(record: JobRecord, fact: WorkerFact) -> JobRecord:

@@ -1,4 +1,4 @@
-"""The loop that makes the cluster follow the records: attempts, teachers, reports.
+"""The loop that makes the cluster follow the records: attempts, generations, teachers, reports.
 
 Only the holder of a short lease in Redis acts, so two control planes at once are safe.
 """
@@ -18,6 +18,7 @@ from distill.contracts.errors import DependencyDown
 from distill.contracts.facts import StudyReported
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from services.control_plane.attempts import Attempts
+from services.control_plane.generations import Generations
 from services.control_plane.guarded import guarded
 from services.control_plane.pool import Pool
 from services.control_plane.ray_rest import ClusterResources, RayRest
@@ -40,6 +41,7 @@ class Reconciler:
         self._ray = ray
         self._storage = storage
         self._attempts = Attempts(store, redis, ray, storage=storage)
+        self._generations = Generations(store)
         self._pool = Pool(store, ray, idle_s=teacher_idle_s, still_acts=self._hold_lease)
         self._token = uuid.uuid4().hex
         self._woken = asyncio.Event()
@@ -64,6 +66,7 @@ class Reconciler:
             return
         jobs = await self._active_jobs()
         await asyncio.gather(*(guarded(f"job {job.id}", self._attempts.tend, job) for job in jobs))
+        await guarded("generations", self._generations.tend, jobs)
         teachers = await self._store.teachers()
         await guarded("starting jobs", self._start_queued)
         await asyncio.gather(*(guarded(f"teacher {one.name}", self._pool.tend_checks, one) for one in teachers))
@@ -118,7 +121,7 @@ class Reconciler:
             await self._attempts.start_queued(jobs, teachers, deployed=self._pool.applications, total=total)
 
     async def _report(self, study: StudyRecord) -> None:
-        jobs = {role: await self._store.job(identity) for role, identity in study.jobs.items()}
+        jobs = await self._store.children(study)
         if all(job.state.is_final for job in jobs.values()):
             folder = await asyncio.to_thread(write_study_report, study, jobs, storage=self._storage)
             await self._store.append("study", study.id, StudyReported(report=folder, at=now()))

@@ -1,15 +1,24 @@
 """The life of teachers and studies as pure functions, and the references between jobs and teachers."""
 
+from distill.contracts import names
 from distill.contracts.facts import (
     AliasMoved,
-    StudyReported,
+    BaselinesReused,
+    StudyFact,
     TeacherFact,
     VersionChecked,
     VersionCreated,
     VersionRejected,
 )
-from distill.contracts.records import StudyRecord
-from distill.contracts.teachers import TeacherRecord, TeacherVersion, TeacherVersionState
+from distill.contracts.job import TeacherUse
+from distill.contracts.records import JobRecord, StudyRecord
+from distill.contracts.teachers import (
+    CheckedMember,
+    ResolvedTeacher,
+    TeacherRecord,
+    TeacherVersion,
+    TeacherVersionState,
+)
 
 
 def apply_teacher_fact(record: TeacherRecord, fact: TeacherFact) -> TeacherRecord:
@@ -33,9 +42,9 @@ def apply_teacher_fact(record: TeacherRecord, fact: TeacherFact) -> TeacherRecor
             return record.model_copy(update={"aliases": {**record.aliases, alias: number}, "updated_at": fact.at})
 
 
-def apply_study_fact(record: StudyRecord, fact: StudyReported) -> StudyRecord:
+def apply_study_fact(record: StudyRecord, fact: StudyFact) -> StudyRecord:
     """Return the record after ``fact``; the same record if it has its report."""
-    if record.report is not None:
+    if record.report is not None or isinstance(fact, BaselinesReused):
         return record
     return record.model_copy(update={"report": fact.report, "updated_at": fact.at})
 
@@ -50,6 +59,21 @@ def find_version(record: TeacherRecord, number: int) -> TeacherVersion:
         if version.version == number:
             return version
     raise KeyError(number)
+
+
+def resolve(use: TeacherUse, version: TeacherVersion) -> ResolvedTeacher:
+    """The READY version as the job holds it."""
+    manifest = version.manifest
+    assert manifest is not None  # noqa: S101 - a READY version has its manifest
+    return ResolvedTeacher(
+        name=manifest.teacher, version=version.version, digest=manifest.digest, weight=use.weight, manifest=manifest
+    )
+
+
+def member_of(job: JobRecord) -> CheckedMember:
+    """The student that a SUCCEEDED job left."""
+    folder = names.attempt_folder(job.id, job.attempt) / "artifacts"
+    return CheckedMember(folder=str(folder), job=job.id, trained_on=job.dataset)
 
 
 def _replace(record: TeacherRecord, number: int, **changes: object) -> TeacherRecord:

@@ -2,24 +2,26 @@
 
 CREATE = """
 -- Make records that belong together: all, or none where one exists already.
--- KEYS: for each record 6 keys: record, index, active, events, group events ('' if none), directive ('' if none)
--- ARGV: for each record 5 values: record JSON, score, identity, event JSON, directive JSON
-local count = #KEYS / 6
+-- KEYS: for each record 7 keys: record, index, active, events, group events ('' if none), directive ('' if none),
+--       baselines ('' if none)
+-- ARGV: for each record 6 values: record JSON, score, identity, event JSON ('' if none), directive JSON, reuse digest
+local count = #KEYS / 7
 for i = 0, count - 1 do
-  if redis.call('EXISTS', KEYS[i * 6 + 1]) == 1 then return 0 end
+  if redis.call('EXISTS', KEYS[i * 7 + 1]) == 1 then return 0 end
 end
 for i = 0, count - 1 do
-  local record, index, active = KEYS[i * 6 + 1], KEYS[i * 6 + 2], KEYS[i * 6 + 3]
-  local events, group, directive = KEYS[i * 6 + 4], KEYS[i * 6 + 5], KEYS[i * 6 + 6]
-  local json, score, identity = ARGV[i * 5 + 1], ARGV[i * 5 + 2], ARGV[i * 5 + 3]
+  local record, index, active, events = KEYS[i * 7 + 1], KEYS[i * 7 + 2], KEYS[i * 7 + 3], KEYS[i * 7 + 4]
+  local group, directive, baselines = KEYS[i * 7 + 5], KEYS[i * 7 + 6], KEYS[i * 7 + 7]
+  local json, score, identity, event = ARGV[i * 6 + 1], ARGV[i * 6 + 2], ARGV[i * 6 + 3], ARGV[i * 6 + 4]
   redis.call('SET', record, json)
   redis.call('ZADD', index, score, identity)
   redis.call('SADD', active, identity)
-  if ARGV[i * 5 + 4] ~= '' then
-    redis.call('XADD', events, '*', 'event', ARGV[i * 5 + 4])
-    if group ~= '' then redis.call('XADD', group, '*', 'event', ARGV[i * 5 + 4]) end
+  if event ~= '' then
+    redis.call('XADD', events, '*', 'event', event)
+    if group ~= '' then redis.call('XADD', group, '*', 'event', event) end
   end
-  if directive ~= '' then redis.call('SET', directive, ARGV[i * 5 + 5]) end
+  if directive ~= '' then redis.call('SET', directive, ARGV[i * 6 + 5]) end
+  if baselines ~= '' then redis.call('HSET', baselines, ARGV[i * 6 + 6], identity) end
 end
 return 1
 """

@@ -11,9 +11,9 @@ from distill.contracts import names
 from distill.contracts.base import Stored
 from distill.contracts.errors import Conflict, InvalidSpec, NotFound
 from distill.contracts.events import Event
-from distill.contracts.facts import FACT, Fact, JobCreated
+from distill.contracts.facts import FACT, BaselinesReused, Fact, JobCreated
 from distill.contracts.names import Kind
-from distill.contracts.records import JobRecord, StudyRecord
+from distill.contracts.records import JobRecord, JobState, StudyRecord, Wish
 from distill.contracts.teachers import TeacherRecord
 from services.control_plane import scripts
 from services.control_plane.life import apply_fact
@@ -63,6 +63,11 @@ class Store:
         """The jobs' records, in order; those that are gone are left out."""
         return [JobRecord.model_validate_json(text) for text in await self._read_many("job", identities)]
 
+    async def children(self, study: StudyRecord) -> dict[str, JobRecord]:
+        """Key -> record of each of the study's jobs."""
+        found = {job.id: job for job in await self.jobs(list(study.jobs.values()))}
+        return {key: found[job] for key, job in study.jobs.items() if job in found}
+
     async def studies(self, identities: Sequence[str]) -> list[StudyRecord]:
         """The studies' records, in order."""
         return [StudyRecord.model_validate_json(text) for text in await self._read_many("study", identities)]
@@ -91,8 +96,15 @@ class Store:
         more = len(found) > limit
         return found[:limit], _encode_cursor(found[limit - 1]) if more else None
 
+    async def reusable(self, team: str, digest: str) -> JobRecord | None:
+        """A job of the team with this ``reuse_digest`` that has left its student, or still may."""
+        identity = await self._redis.hget(names.baselines_key(team), digest)
+        found = await self.jobs([str(identity)]) if identity else []
+        is_there = [job for job in found if job.state is JobState.SUCCEEDED or _may_succeed(job)]
+        return is_there[0] if is_there else None
+
     async def create_jobs(self, jobs: Sequence[JobRecord], study: StudyRecord | None = None) -> None:
-        """Make the jobs, and the study that owns them, in one step.
+        """Make the jobs, and the study that owns them, in one step; the study's other jobs are there already.
 
         Raises:
             Conflict: one of the identities exists.
@@ -100,18 +112,20 @@ class Store:
         keys: list[str] = []
         args: list[str | float] = []
         if study is not None:
-            keys += [*_record_keys("study", study.id), names.events_key("study", study.id), "", ""]
-            args += [study.model_dump_json(), study.created_at.timestamp(), study.id, "", ""]
+            keys += [*_record_keys("study", study.id), names.events_key("study", study.id), "", "", ""]
+            args += [study.model_dump_json(), study.created_at.timestamp(), study.id, _reuses(study, jobs), "", ""]
         for job in jobs:
             event = _event_of(job, JobCreated(at=job.created_at))
             group = names.events_key("study", job.study) if job.study else ""
             keys += [*_record_keys("job", job.id), names.events_key("job", job.id), group, names.directive_key(job.id)]
+            keys.append(names.baselines_key(job.team) if job.reuse_digest else "")
             args += [
                 job.model_dump_json(),
                 job.created_at.timestamp(),
                 job.id,
                 event.model_dump_json(),
                 job.directive().model_dump_json(),
+                job.reuse_digest or "",
             ]
         if not await self._create(keys=keys, args=args):
             taken = ", ".join(job.id for job in jobs)
@@ -123,8 +137,8 @@ class Store:
         Raises:
             Conflict: the name is taken.
         """
-        keys = [*_record_keys("teacher", teacher.name), names.events_key("teacher", teacher.name), "", ""]
-        args: list[str | float] = [teacher.model_dump_json(), teacher.created_at.timestamp(), teacher.name, "", ""]
+        keys = [*_record_keys("teacher", teacher.name), names.events_key("teacher", teacher.name), "", "", ""]
+        args: list[str | float] = [teacher.model_dump_json(), teacher.created_at.timestamp(), teacher.name, "", "", ""]
         if not await self._create(keys=keys, args=args):
             raise Conflict(
                 f"a teacher named {teacher.name} exists already; publish a new version of it",
@@ -232,6 +246,19 @@ def _needs_no_care(record: Record) -> bool:
     if isinstance(record, JobRecord):
         return record.state.is_final
     return isinstance(record, StudyRecord) and record.report is not None
+
+
+def _may_succeed(job: JobRecord) -> bool:
+    return not job.state.is_final and job.wish is Wish.RUN
+
+
+def _reuses(study: StudyRecord, jobs: Sequence[JobRecord]) -> str:
+    """The event that tells which of the study's jobs are not among the new ones; empty if all are."""
+    made = {job.id for job in jobs}
+    reused = {key: job for key, job in study.jobs.items() if job not in made}
+    if not reused:
+        return ""
+    return _event_of(study, BaselinesReused(jobs=reused, at=study.created_at)).model_dump_json()
 
 
 def _record_keys(kind: Kind, identity: str) -> list[str]:

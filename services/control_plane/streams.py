@@ -45,7 +45,7 @@ async def _followed(
     store: Store, redis: Redis, kind: Kind, identity: str, *, after: str
 ) -> AsyncIterator[ServerSentEvent]:
     jobs = await _jobs_of(store, kind, identity)
-    roles = {job.id: job.role for job in jobs.values()}
+    roles = {job.id: role for role, job in jobs.items()}
     events_key = names.events_key(kind, identity)
     cursors = {events_key: after} | {names.progress_key(job): "$" for job in roles}
     while True:
@@ -80,17 +80,14 @@ async def _jobs_of(store: Store, kind: Kind, identity: str) -> Mapping[str, JobR
     if kind == "job":
         job = await store.job(identity)
         return {job.role: job}
-    study = await store.study(identity)
-    return {role: await store.job(job) for role, job in study.jobs.items()}
+    return await store.children(await store.study(identity))
 
 
 async def _ended(store: Store, kind: Kind, identity: str) -> JobState | None:
-    jobs = await _jobs_of(store, kind, identity)
-    if not all(job.state.is_final for job in jobs.values()):
-        return None
     if kind == "study" and (await store.study(identity)).report is None:
         return None
-    return study_state(dict(jobs))
+    jobs = await _jobs_of(store, kind, identity)
+    return study_state(dict(jobs)) if all(job.state.is_final for job in jobs.values()) else None
 
 
 def _event(entry: str, fields: Mapping[str, str]) -> ServerSentEvent:

@@ -1,36 +1,41 @@
 """From what a person posted to records: references resolved, and everything checked that manifests know."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.contracts import names
 from distill.contracts.base import digest_of, now
 from distill.contracts.datasets import ArrayData, ImageFolderData, ParquetData, TextData
 from distill.contracts.errors import Conflict, InvalidSpec, NotFound, UnknownTeacher
 from distill.contracts.job import JobSpec, TeacherUse
 from distill.contracts.models import FileWeights, FolderWeights, JobWeights
 from distill.contracts.records import JobRecord, JobState, Reason, StudyRecord
-from distill.contracts.study import StudySpec
+from distill.contracts.study import Child, StudySpec
 from distill.contracts.teachers import (
     CheckedMember,
     MemberFromFile,
     MemberFromJob,
     MemberSource,
     ResolvedTeacher,
+    TeacherResources,
     TeacherVersion,
     TeacherVersionSpec,
     TeacherVersionState,
 )
-from services.control_plane.checks import check_classes, check_members, check_room, check_taps, confine
+from services.control_plane.checks import check_room, check_teachers, confine
 from services.control_plane.decisions import needs
 from services.control_plane.deployment import replicas_of
+from services.control_plane.generations import WAITING, waits_for
 from services.control_plane.ray_rest import ClusterResources
-from services.control_plane.registry import find_version
+from services.control_plane.registry import find_version, member_of, resolve
+from services.control_plane.reuse import reuse_digest
 from services.control_plane.store import Store
 
 IDENTITY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+NUM_RANDOM = 6
+MAX_IDENTITY = 48
+"""Characters, as `distill.contracts.base.Name` has it."""
 
 
 class Submission:
@@ -44,20 +49,28 @@ class Submission:
 
     async def job(self, spec: JobSpec) -> JobRecord:
         """The record of one job. Raises InvalidSpec and its kin, with the field."""
-        return await self._record(spec, identity=new_identity(spec.name), prefix="")
+        versions = await self._versions(spec, "")
+        await self._check(spec, [version.resources for version in versions])
+        return self._record(spec, id=new_identity(spec.name), teachers=_resolved(spec, versions, ""))
 
     async def study(self, spec: StudySpec) -> tuple[StudyRecord, list[JobRecord]]:
-        """The records of a study and of its children. Raises InvalidSpec and its kin, with the field."""
-        identity = new_identity(spec.name)
-        jobs = [
-            await self._record(child, identity=f"{identity}-{role}", prefix="job.", role=role, study=identity)
-            for role, child in spec.children().items()
-        ]
-        created = jobs[0].created_at
+        """The records of a study and of its children, without the baselines that are there already.
+
+        Raises:
+            InvalidSpec: or one of its kin, with the field.
+        """
+        children = spec.children()
+        identity = new_identity(spec.name, room=MAX_IDENTITY - 1 - max(map(len, children)))
+        versions = await self._versions(spec.job, "job.")
+        records = {key: await self._child(spec, key, child, versions, identity) for key, child in children.items()}
+        found = {key: await self._reusable(records[key]) for key in children if children[key].role == "baseline"}
+        reused = {key: job for key, job in found.items() if job is not None}
+        created = next(iter(records.values())).created_at
         study = StudyRecord(
-            id=identity, spec=spec, jobs={job.role: job.id for job in jobs}, created_at=created, updated_at=created
-        )
-        return study, jobs
+            id=identity, spec=spec, jobs={key: job.id for key, job in (records | reused).items()}, children=children,
+            created_at=created, updated_at=created,
+        )  # fmt: skip
+        return study, [job for key, job in records.items() if key not in reused]
 
     async def version(self, spec: TeacherVersionSpec, *, number: int) -> TeacherVersion:
         """The record of a teacher's new version. Raises InvalidSpec and its kin, with the field."""
@@ -67,27 +80,46 @@ class Submission:
             version=number, members=tuple(members), resources=spec.resources, alias=spec.alias, created_at=now()
         )
 
-    async def _record(self, spec: JobSpec, *, identity: str, prefix: str, **more: Any) -> JobRecord:
-        versions = [await self._ready(use, f"{prefix}teachers.{i}.name") for i, use in enumerate(spec.teachers)]
-        teachers = [_resolved(use, version) for use, version in zip(spec.teachers, versions, strict=True)]
-        check_members(spec, teachers, prefix)
-        check_taps(spec, teachers, prefix)
-        check_classes(spec.dataset, [teacher.manifest for teacher in teachers], prefix)
+    async def _child(
+        self, spec: StudySpec, key: str, child: Child, versions: Sequence[TeacherVersion], study: str
+    ) -> JobRecord:
+        job, before = spec.spec_of(child, study=study), spec.before(child)
+        fields = {"id": f"{study}-{key}", "role": key, "study": study}
+        student = f"sweep.{[point.name for point in spec.sweep].index(child.point)}." if child.point else "job."
+        if before is not None:
+            await self._check(job, [spec.generation_replica], prefix="job.", student=student)
+            reason = Reason(code=WAITING, text=waits_for(before, f"{study}-{before}"))
+            return self._record(job, after=f"{study}-{before}", reason=reason, **fields)
+        served = versions if job.teachers else ()
+        await self._check(job, [version.resources for version in served], prefix="job.", student=student)
+        return self._record(job, teachers=_resolved(job, served, "job."), **fields)
+
+    async def _check(
+        self, spec: JobSpec, served: Sequence[TeacherResources], *, prefix: str = "", student: str = ""
+    ) -> None:
+        """Paths, weights and room; ``prefix`` and ``student`` stand before the fields of the job and of its student."""
         self._check_paths(spec, prefix)
-        await self._check_init_from(spec, prefix)
-        need = sum((replicas_of(version.resources) for version in versions), needs(spec.compute))
+        await self._check_init_from(spec, f"{student}student.init_from")
+        need = sum((replicas_of(resources) for resources in served), needs(spec.compute))
         check_room(need, self._room, field=f"{prefix}compute", what="workers and teachers")
+
+    def _record(self, spec: JobSpec, **fields: Any) -> JobRecord:
         created = now()
-        return JobRecord(
-            id=identity,
-            spec=spec,
-            spec_digest=digest_of(spec),
-            teachers=tuple(teachers),
-            reason=Reason(code="queued", text="waiting for its turn"),
-            created_at=created,
-            updated_at=created,
-            **more,
-        )
+        content = {
+            "spec": spec,
+            "spec_digest": digest_of(spec),
+            "reuse_digest": reuse_digest(spec, self._data_root),
+            "reason": Reason(code="queued", text="waiting for its turn"),
+            "created_at": created,
+            "updated_at": created,
+        }
+        return JobRecord(**(content | fields))
+
+    async def _reusable(self, job: JobRecord) -> JobRecord | None:
+        return None if job.reuse_digest is None else await self._store.reusable(job.team, job.reuse_digest)
+
+    async def _versions(self, spec: JobSpec, prefix: str) -> list[TeacherVersion]:
+        return [await self._ready(use, f"{prefix}teachers.{i}.name") for i, use in enumerate(spec.teachers)]
 
     async def _ready(self, use: TeacherUse, field: str) -> TeacherVersion:
         name, wanted = use.name.split("@")
@@ -127,9 +159,7 @@ class Submission:
                 confine(self._data_root, source.path, f"{field}.path")
                 return CheckedMember(file=source)
             case MemberFromJob():
-                job = await self._finished(source.job, f"{field}.job")
-                folder = names.attempt_folder(job.id, job.attempt) / "artifacts"
-                return CheckedMember(folder=str(folder), job=job.id, trained_on=job.dataset)
+                return member_of(await self._finished(source.job, f"{field}.job"))
 
     async def _finished(self, identity: str, field: str) -> JobRecord:
         try:
@@ -145,8 +175,7 @@ class Submission:
             )
         return job
 
-    async def _check_init_from(self, spec: JobSpec, prefix: str) -> None:
-        field = f"{prefix}student.init_from"
+    async def _check_init_from(self, spec: JobSpec, field: str) -> None:
         match spec.student.init_from:
             case FileWeights(path=path) | FolderWeights(path=path):
                 confine(self._data_root, path, f"{field}.path")
@@ -163,14 +192,13 @@ class Submission:
                 confine(self._data_root, data.test, f"{prefix}dataset.test")
 
 
-def new_identity(name: str, choose: Callable[[str], str] = secrets.choice) -> str:
-    """A readable, unique identity: ``<name>-<six letters or digits>``."""
-    return f"{name[:30].rstrip('-')}-{''.join(choose(IDENTITY_ALPHABET) for _ in range(6))}"
+def new_identity(name: str, choose: Callable[[str], str] = secrets.choice, *, room: int = MAX_IDENTITY) -> str:
+    """A readable, unique identity of at most ``room`` characters: ``<name>-<six letters or digits>``."""
+    readable = name[: min(30, room - 1 - NUM_RANDOM)].rstrip("-")
+    return f"{readable}-{''.join(choose(IDENTITY_ALPHABET) for _ in range(NUM_RANDOM))}"
 
 
-def _resolved(use: TeacherUse, version: TeacherVersion) -> ResolvedTeacher:
-    manifest = version.manifest
-    assert manifest is not None  # noqa: S101 - a READY version has its manifest
-    return ResolvedTeacher(
-        name=manifest.teacher, version=version.version, digest=manifest.digest, weight=use.weight, manifest=manifest
-    )
+def _resolved(spec: JobSpec, versions: Sequence[TeacherVersion], prefix: str) -> tuple[ResolvedTeacher, ...]:
+    teachers = tuple(resolve(use, version) for use, version in zip(spec.teachers, versions, strict=True))
+    check_teachers(spec, teachers, prefix)
+    return teachers

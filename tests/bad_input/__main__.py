@@ -6,7 +6,7 @@ from pathlib import Path
 from services.client.client import StillhouseClient
 from services.stack.settings import StackSettings
 from services.stack.stack import Stack
-from tests.bad_input.cases import AT_CHECK, AT_SUBMIT
+from tests.bad_input.cases import AT_CHECK, AT_SUBMIT, AT_SUBMIT_OF_STUDY
 from tests.bad_input.house import answer_at_submit, prepare, problems_at_check
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     print("| mistake | found | code | answer |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as home, Stack(StackSettings(home=Path(home)), port=0, num_cpus=4) as stack:
         prepare(stack)
-        for mistake in AT_SUBMIT:
+        for mistake in (*AT_SUBMIT, *AT_SUBMIT_OF_STUDY):
             answer = answer_at_submit(stack, mistake)
             problem = answer.json()
             print(_row(mistake.what, f"at submit, {answer.status_code}", problem["code"], _told(problem, "detail")))

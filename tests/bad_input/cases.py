@@ -22,6 +22,9 @@ JOB: dict[str, Any] = {
 }
 """A job file without a mistake; each case changes some of it."""
 
+STUDY: dict[str, Any] = {"name": "mistaken", "job": JOB}
+"""A study file without a mistake."""
+
 SOFT_TARGETS = [{"kind": "labels", "weight": 0.1}, {"kind": "soft_targets", "weight": 0.9}]
 
 
@@ -39,6 +42,15 @@ class Mistake:
     def job(self) -> dict[str, Any]:
         """The job file with the mistake."""
         return _merged(JOB, self.change)
+
+
+@dataclass(frozen=True)
+class StudyMistake(Mistake):
+    """One mistake in a study: ``change`` is merged into `STUDY`."""
+
+    def study(self) -> dict[str, Any]:
+        """The study file with the mistake."""
+        return _merged(STUDY, self.change)
 
 
 def arrays(path: str, **more: Any) -> dict[str, Any]:
@@ -80,6 +92,23 @@ AT_SUBMIT = (
     Mistake("more than the cluster has", "no_room", "compute", {"compute": {"workers": 64, "cpus_per_worker": 8}}),
 )  # fmt: skip
 """Found when the job is posted: no record is made."""
+
+AT_SUBMIT_OF_STUDY = (
+    StudyMistake("a study that trains a seed twice", "invalid_spec", "seeds", {"seeds": [0, 1, 0]}),
+    StudyMistake("a sweep over an unknown student", "invalid_spec", "sweep.0.student.name",
+                 {"sweep": [{"name": "huge", "student": {"source": "zoo", "name": "resnet9000"}}]}),
+    StudyMistake("two points of a sweep with one name", "invalid_spec", "sweep.1.name",
+                 {"sweep": [{"name": "a", "student": {"source": "zoo", "name": name}} for name in ("mlp", "cnn")]}),
+    StudyMistake("a point that starts from a missing file", "invalid_spec", "sweep.0.student.init_from.path",
+                 {"sweep": [{"name": "own", "student": JOB["student"] | start_from("never-was.safetensors")["student"]}]}),
+    StudyMistake("more jobs than a study may have", "invalid_spec", "seeds", {
+        "seeds": list(range(20)), "generations": 8, "later_objective": SOFT_TARGETS}),
+    StudyMistake("generations that nothing is taught by", "invalid_spec", "job.objective", {"generations": 2}),
+    StudyMistake("a baseline without labels", "invalid_spec", "baseline",
+                 {"job": {"teachers": [{"name": "mistaken-for@1"}], "objective": SOFT_TARGETS,
+                          "dataset": {"labels": {"kind": "none"}}}}),
+)  # fmt: skip
+"""The same, for a study."""
 
 AT_CHECK = (
     Mistake("a batch larger than the data", "invalid_spec", "training.batch_size", {"training": {"batch_size": 5000}}),

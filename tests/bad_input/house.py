@@ -12,7 +12,7 @@ from distill.contracts.records import JobRecord
 from services.client.client import StillhouseClient
 from services.control_plane.store import Store
 from services.stack.stack import Stack
-from tests.bad_input.cases import Mistake, files
+from tests.bad_input.cases import Mistake, StudyMistake, files
 from tests.fundamentals.jobs import ended
 from tests.services.control_plane.records import MANIFEST, a_teacher, a_version
 
@@ -26,6 +26,8 @@ def prepare(stack: Stack) -> None:
 def answer_at_submit(stack: Stack, mistake: Mistake) -> httpx.Response:
     """What the API answers."""
     headers = {"Content-Type": "application/json"}
+    if isinstance(mistake, StudyMistake):
+        return httpx.post(f"{stack.url}/v1/studies", json=mistake.study())
     if mistake.body is not None:
         return httpx.post(f"{stack.url}/v1/jobs", content=mistake.body, headers=headers)
     return httpx.post(f"{stack.url}/v1/jobs", json=mistake.job())

@@ -5,7 +5,7 @@ import pytest
 from distill.contracts.records import JobState, Phase
 from services.client.client import StillhouseClient
 from services.stack.stack import Stack
-from tests.bad_input.cases import AT_CHECK, AT_SUBMIT, JOB, Mistake
+from tests.bad_input.cases import AT_CHECK, AT_SUBMIT, AT_SUBMIT_OF_STUDY, JOB, Mistake
 from tests.bad_input.house import answer_at_submit, prepare, problems_at_check
 
 
@@ -16,7 +16,7 @@ def house(stack: Stack) -> Stack:
     return stack
 
 
-@pytest.mark.parametrize("mistake", AT_SUBMIT, ids=lambda mistake: mistake.what)
+@pytest.mark.parametrize("mistake", [*AT_SUBMIT, *AT_SUBMIT_OF_STUDY], ids=lambda mistake: mistake.what)
 def test_a_mistake_is_found_when_the_job_is_posted(house: Stack, mistake: Mistake):
     answer = answer_at_submit(house, mistake)
     assert 400 <= answer.status_code < 500, answer.text

@@ -202,6 +202,7 @@ def test_every_redis_key_is_told():
         *(make(kind, "<id>") for make in (names.record_key, names.inbox_key, names.events_key)),
         *(make("<id>") for make in (names.progress_key, names.directive_key, names.lease_key)),
         *(make(kind) for make in (names.index_key, names.active_key)),
+        names.baselines_key("<team>"),
         *(names.WAKE_KEY, names.RECONCILER_KEY, names.SCHEMA_KEY),
     ]
     assert re.findall(r"^\| `(stillhouse:\S+)` \|", ARCHITECTURE, re.M) == keys

@@ -53,15 +53,22 @@ async def list_jobs(
     state: JobState | None = None,
     study: str | None = None,
 ) -> JobPage:
-    """Jobs, newest first."""
+    """Jobs, newest first; of a study also those of others that it reuses."""
     kept: list[JobRecord] = []
+    reused = await _listed(parts, study)
     while len(kept) < limit:
         identities, cursor = await parts.store.page("job", limit=limit - len(kept), cursor=cursor)
         jobs = await parts.store.jobs(identities)
-        kept += [job for job in jobs if state in {None, job.state} and study in {None, job.study}]
+        kept += [job for job in jobs if state in {None, job.state} and (study in {None, job.study} or job.id in reused)]
         if cursor is None:
             break
     return JobPage(items=kept, next=cursor)
+
+
+async def _listed(parts: Context, study: str | None) -> set[str]:
+    if study is None:
+        return set()
+    return {job for one in await parts.store.studies([study]) for job in one.jobs.values()}
 
 
 @router.get("/{job}", responses=documented(404))

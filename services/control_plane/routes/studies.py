@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from distill.contracts.records import JobRecord, StudyRecord
+from distill.contracts.records import StudyRecord
 from distill.contracts.study import StudySpec
 from services.control_plane import examples
 from services.control_plane.context import Context, Parts
@@ -33,7 +33,7 @@ async def submit(
     await parts.store.create_jobs(jobs, study)
     parts.reconciler.wake()
     response.headers["Location"] = f"/v1/studies/{study.id}"
-    return _view(study, jobs)
+    return await _view(parts, study)
 
 
 @router.get("", responses=documented())
@@ -43,20 +43,23 @@ async def list_studies(
     """Studies, newest first."""
     identities, following = await parts.store.page("study", limit=limit, cursor=cursor)
     studies = await parts.store.studies(identities)
-    return StudyPage(items=[await _read(parts, study) for study in studies], next=following)
+    return StudyPage(items=[await _view(parts, study) for study in studies], next=following)
 
 
 @router.get("/{study}", responses=documented(404))
 async def read_study(study: str, parts: Parts) -> StudyView:
     """The study, its children, and its state."""
-    return await _read(parts, await parts.store.study(study))
+    return await _view(parts, await parts.store.study(study))
 
 
 @router.post("/{study}/cancel", status_code=202, responses=documented(404))
 async def cancel(study: str, parts: Parts) -> StudyView:
-    """Cancel every child that hasn't ended."""
+    """Cancel every child that hasn't ended; a baseline that is reused belongs to another study, and goes on."""
     record = await parts.store.study(study)
-    return _view(record, [await cancel_job(parts, job) for job in record.jobs.values()])
+    for job in (await parts.store.children(record)).values():
+        if job.study == record.id:
+            await cancel_job(parts, job.id)
+    return await _view(parts, record)
 
 
 @router.get("/{study}/events", response_class=EventSourceResponse, responses=documented(404))
@@ -80,10 +83,6 @@ async def report_part(study: str, file: str, parts: Parts) -> Response:
     return await report_of_study(parts, study, file)
 
 
-async def _read(parts: Context, study: StudyRecord) -> StudyView:
-    return _view(study, await parts.store.jobs(list(study.jobs.values())))
-
-
-def _view(study: StudyRecord, jobs: list[JobRecord]) -> StudyView:
-    children = {job.role: job for job in jobs}
+async def _view(parts: Context, study: StudyRecord) -> StudyView:
+    children = await parts.store.children(study)
     return StudyView(study=study, state=study_state(children), children=children)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from distill.contracts.records import JobState
+from distill.contracts.study import Child
 from tests.services.cli.conftest import Run
 from tests.services.client.stub_house import House, a_job, a_short_life
 
@@ -75,6 +76,32 @@ def test_a_study_stands_for_its_student_where_a_job_is_meant(house: House, still
     done = stillhouse("logs", "digits-s1")
     assert done.stdout == house.log
     assert "taking its student" in done.stderr
+
+
+def test_a_study_of_several_students_stands_for_none_of_them(house: House, stillhouse: Run):
+    children = {f"student-s{seed}": Child(role="student", seed=seed) for seed in (1, 2)}
+    house.add_study("digits-s1", *(a_job(f"id-{key}", role=key) for key in children))
+    house.studies["digits-s1"] = house.studies["digits-s1"].model_copy(update={"children": children})
+    done = stillhouse("logs", "digits-s1")
+    assert done.exit_code == 2
+    assert "a study of 2 students" in done.stderr
+    assert "one of id-student-s1, id-student-s2" in done.stderr
+
+
+def test_a_study_of_many_jobs_is_listed_by_their_numbers(house: House, stillhouse: Run):
+    children = {f"{role}-s{seed}": Child(role=role, seed=seed) for role in ("student", "baseline") for seed in range(3)}
+    house.add_study("digits-s1", *(a_job(f"id-{key}", role=key) for key in children))
+    house.studies["digits-s1"] = house.studies["digits-s1"].model_copy(update={"children": children})
+    assert "3 students, 3 baselines" in stillhouse("studies").stdout
+    card = stillhouse("study", "digits-s1").stdout.splitlines()
+    assert [line.split()[0] for line in card[1:]] == [*children, "report"]
+
+
+def test_a_job_that_waits_for_a_generation_says_which(house: House, stillhouse: Run):
+    house.add(a_job(after="digits-abc123-student-g1"))
+    shown = stillhouse("job", "digits-abc123").stdout
+    assert "digits-abc123-student-g1, whose student teaches it" in shown
+    assert "none yet" in shown
 
 
 def test_logs_can_be_followed(house: House, stillhouse: Run):

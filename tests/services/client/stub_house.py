@@ -192,7 +192,8 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     @app.post("/v1/studies", status_code=202)
     def submit_study(spec: StudySpec) -> StudyView:
         house.add_study(
-            f"{spec.name}-s1", *(a_job(f"{role}-j1", role=role, spec=job) for role, job in spec.children().items())
+            f"{spec.name}-s1",
+            *(a_job(f"{key}-j1", role=key, spec=spec.spec_of(c, study="s")) for key, c in spec.children().items()),
         )
         return house.view(f"{spec.name}-s1")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -9,9 +10,11 @@ from redis.asyncio import Redis
 
 from distill.contracts.settings import NodeSettings
 from services.control_plane.main import create_app
+from services.control_plane.reconciler import Reconciler
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
 from services.stack.processes import free_ports
+from tests.services.control_plane.fakes import FakeRay
 
 
 @pytest.fixture
@@ -27,6 +30,18 @@ async def redis(own_redis_url: str) -> AsyncIterator[Redis]:
 def store(redis: Redis) -> Store:
     """Records in that Redis."""
     return Store(redis)
+
+
+@pytest.fixture
+def ray() -> FakeRay:
+    """A cluster of two CPUs."""
+    return FakeRay()
+
+
+@pytest.fixture
+def reconciler(store: Store, redis: Redis, ray: Any, tmp_path: Path) -> Reconciler:
+    """The one that acts."""
+    return Reconciler(store, redis, ray, storage=tmp_path, teacher_idle_s=60)
 
 
 @pytest.fixture

@@ -39,6 +39,12 @@ def test_a_job_that_backs_off_is_left_alone_until_its_time():
     assert decide_queued(job, need=NEED, free=room, now=at(1)) == Claim()
 
 
+def test_a_job_whose_teacher_is_still_a_student_is_left_alone():
+    waiting = a_queued_job().model_copy(update={"after": "first-abc234"})
+    assert decide_queued(waiting, need=NEED, free=ClusterResources(cpus=2), now=NOON) is None
+    assert decide_queued(waiting, need=NEED, free=None, now=NOON) is None
+
+
 def test_while_ray_is_silent_nothing_starts_and_nothing_ends():
     waits = decide_queued(a_queued_job(), need=NEED, free=None, now=NOON)
     assert isinstance(waits, Wait)

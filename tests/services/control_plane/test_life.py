@@ -12,6 +12,8 @@ from distill.contracts.facts import (
     CancelAsked,
     CheckpointSaved,
     EpochEnded,
+    GenerationMissing,
+    GenerationReady,
     JobFact,
     PhaseReached,
     QueueReason,
@@ -20,7 +22,16 @@ from distill.contracts.facts import (
 )
 from distill.contracts.records import CheckpointRef, JobState, Outcome, Phase, Wish
 from services.control_plane.life import EDGES, apply_fact
-from tests.services.control_plane.records import NOON, a_queued_job, a_running_job, a_starting_job, after, at, said
+from tests.services.control_plane.records import (
+    NOON,
+    a_queued_job,
+    a_running_job,
+    a_starting_job,
+    a_taught_job,
+    after,
+    at,
+    said,
+)
 
 DIGEST = "sha256:" + "0" * 64
 LOST = Problem(code="attempt_lost", message="the driver ended without a last word")
@@ -185,13 +196,15 @@ OUR_FACTS = st.one_of(
     st.builds(AttemptLost, attempt=ATTEMPTS, problem=st.just(LOST), at=st.just(NOON)),
     st.builds(QueueReason, code=st.just("x"), text=st.just("y"), at=st.just(NOON)),
     st.builds(CancelAsked, at=st.just(NOON)),
+    st.builds(GenerationReady, teachers=st.just(a_taught_job().teachers), at=st.just(NOON)),
+    st.builds(GenerationMissing, problem=st.just(LOST), cancelled=st.booleans(), at=st.just(NOON)),
 )
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(WORKER_FACTS, OUR_FACTS), max_size=40))
-def test_whatever_comes_the_job_moves_along_its_edges_only(facts: list[JobFact]):
-    job = a_queued_job()
+@given(st.lists(st.one_of(WORKER_FACTS, OUR_FACTS), max_size=40), st.sampled_from([None, "before-abc234"]))
+def test_whatever_comes_the_job_moves_along_its_edges_only(facts: list[JobFact], before: str | None):
+    job = a_queued_job().model_copy(update={"after": before})
     for number, fact in enumerate(facts, start=1):
         stamped = said(fact, number) if hasattr(fact, "writer") else fact
         after_it = apply_fact(job, stamped)
@@ -199,4 +212,5 @@ def test_whatever_comes_the_job_moves_along_its_edges_only(facts: list[JobFact])
         assert after_it.state is job.state or after_it.state in EDGES[job.state] or passes_running
         assert after_it.attempt in {job.attempt, job.attempt + 1}
         assert after_it.state.has_attempt <= (after_it.attempt > 0)
+        assert not (after_it.state.has_attempt and after_it.awaits_generation)
         job = after_it

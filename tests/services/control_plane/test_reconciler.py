@@ -25,18 +25,6 @@ from tests.services.control_plane.records import (
 )
 
 
-@pytest.fixture
-def ray() -> FakeRay:
-    """A cluster of two CPUs."""
-    return FakeRay()
-
-
-@pytest.fixture
-def reconciler(store: Store, redis: Redis, ray: Any, tmp_path: Path) -> Reconciler:
-    """The one that acts."""
-    return Reconciler(store, redis, ray, storage=tmp_path, teacher_idle_s=60)
-
-
 async def test_a_queued_job_is_launched_as_a_ray_job_of_its_own(store: Store, reconciler: Reconciler, ray: FakeRay):
     await store.create_jobs([a_queued_job("digits-abc234")])
     await reconciler.round()

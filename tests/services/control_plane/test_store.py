@@ -103,7 +103,7 @@ async def test_every_key_is_one_that_names_knows(store: Store, redis: Redis):
         id="s-abc234", spec=StudySpec.model_validate({"name": "s", "job": TAUGHT}), jobs={"student": "one-abc234"},
         created_at=NOON, updated_at=NOON,
     )  # fmt: skip
-    job = a_queued_job("one-abc234").model_copy(update={"study": study.id})
+    job = a_queued_job("one-abc234").model_copy(update={"study": study.id, "reuse_digest": "sha256:" + "0" * 64})
     await store.check_schema()
     await store.create_jobs([job], study)
     await store.append("job", job.id, AttemptClaimed(attempt=1, at=NOON))
@@ -111,7 +111,7 @@ async def test_every_key_is_one_that_names_knows(store: Store, redis: Redis):
         names.SCHEMA_KEY, names.index_key("job"), names.index_key("study"), names.active_key("job"),
         names.active_key("study"), names.record_key("job", job.id), names.record_key("study", study.id),
         names.events_key("job", job.id), names.events_key("study", study.id), names.directive_key(job.id),
-        names.inbox_key("job", job.id),
+        names.inbox_key("job", job.id), names.baselines_key(job.team),
     }  # fmt: skip
     expiring = {key for key in await redis.keys("*") if await redis.ttl(key) > 0}
     assert {key for key in await redis.keys("*") if key not in expiring} == lasting
