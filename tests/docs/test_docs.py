@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 import typer.main
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from distill.contracts import names
+from distill.contracts.ensemble import EnsembleSpec, MembersSpec
 from distill.contracts.job import JobSpec
 from distill.contracts.names import Kind
+from distill.contracts.objective import Target, Term
 from distill.contracts.records import JobState, Phase
+from distill.contracts.scheme import SchemeSpec
 from distill.contracts.study import StudySpec
 from distill.contracts.teachers import MemberFromFile, TeacherSpec, TeacherVersionSpec
 from services.cli.files import load_spec
@@ -28,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").glob("*.md")])
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
+KNOWLEDGE = (ROOT / "docs/knowledge.md").read_text()
 SETTINGS = (ROOT / "docs/settings.md").read_text()
 PACKAGES = ("distill", "services", "student_worker", "teacher_server")
 
@@ -59,7 +63,7 @@ def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("text", [*snippets("yaml"), *snippets("json")], ids=lambda text: text.split("\n")[0][:30])
 def test_every_snippet_says_what_it_is_meant_to_be(text: str):
     meant = next(what for _, what, one in SNIPPET.findall(README) if one == text)
-    assert meant in {"job", "study", "member", "defaults"}
+    assert meant in {"job", "study", "member", "defaults", "more"}
 
 
 @pytest.mark.parametrize("text", [*snippets("yaml", "study"), *snippets("json", "study")])
@@ -70,6 +74,21 @@ def test_studies_fit_the_schema(text: str):
 def test_the_explained_study_is_the_shipped_one():
     (text,) = snippets("yaml", "study")
     assert StudySpec.model_validate(yaml.safe_load(text)) == load_spec(ROOT / "examples/fashion-study.yaml")
+
+
+def test_what_more_a_study_may_say_fits_the_schema():
+    (text,) = snippets("yaml", "more")
+    (study,) = snippets("yaml", "study")
+    assert len(StudySpec.model_validate(yaml.safe_load(study) | yaml.safe_load(text)).children()) == 3 * 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("union", "tag"),
+    [(Term, "kind"), (Target, "source"), (EnsembleSpec, "combine"), (MembersSpec, "kind"), (SchemeSpec, "kind")],
+)
+def test_every_kind_of_knowledge_is_told(union: Any, tag: str):
+    schema = TypeAdapter(union).json_schema()
+    assert [kind for kind in schema["discriminator"]["mapping"] if kind not in KNOWLEDGE] == [], tag
 
 
 @pytest.mark.parametrize("text", snippets("yaml", "job"))
