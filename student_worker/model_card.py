@@ -55,7 +55,7 @@ def write_card(record: JobRecord, result: AttemptResult, input_words: str) -> st
         start=data.rows_start,
         stop=data.rows_stop,
         digest=data.digest,
-        num_train=data.num_train if record.teachers else data.num_labelled,
+        num_train=data.num_labelled if record.spec.learns_from_labels_alone else data.num_train,
         num_labelled=data.num_labelled,
         num_validation=data.num_validation,
         teachers=_teachers(record),

@@ -10,6 +10,7 @@ from distill.contracts.settings import NodeSettings
 from distill.science.datasets import Dataset
 from distill.science.members import members_at
 from student_worker import checkpoints
+from student_worker.asking import answer_bytes
 from student_worker.batches import Batch, Order, batches, order_of
 from student_worker.best import find_best
 from student_worker.checkpoints import TrainingState
@@ -122,7 +123,9 @@ def lessons(
             best=session.state.best_member,
         )
 
-    yield from served(share, pool, speaking=speaking)
+    teachers, taps = plan.record.teachers, session.training.learner.served_taps
+    row_bytes = answer_bytes(teachers, taps, precision=plan.record.spec.answers.precision)
+    yield from served(share, pool, speaking=speaking, answer_bytes=row_bytes)
 
 
 def _restored(record: JobRecord, settings: NodeSettings, training: Training) -> TrainingState:

@@ -1,7 +1,7 @@
 """What the pool says of each step's rows, asked ahead in windows larger than the step; nothing, without teachers.
 
-A window is bounded by rows and bytes, grows from one step's batch by doubling, and two are in flight at most: each call
-costs this process milliseconds, so few big ones keep a student at its own speed.
+A window is bounded by rows and by bytes, its own and its answer's, grows from one step's batch by doubling, and two are
+in flight at most: each call costs this process milliseconds, so few big ones keep a student at its own speed.
 
 Shapes: N rows of one rank's step, M members, C classes.
 """
@@ -48,6 +48,7 @@ def served(
     *,
     speaking: Callable[[Batch], Speaking] = everyone,
     with_taps: bool = True,
+    answer_bytes: int = 0,
     max_rows: int = WINDOW_ROWS,
     max_bytes: int = WINDOW_BYTES,
 ) -> Iterator[Lesson]:
@@ -58,14 +59,23 @@ def served(
         pool: whom to ask.
         speaking: who is asked for a batch; a window never holds batches for whom others are asked.
         with_taps: whether the pool's taps are wanted too.
+        answer_bytes: of the answer to one row; a feature may be many times larger than its row.
         max_rows: of a window.
-        max_bytes: of a window's inputs.
+        max_bytes: of a window's inputs, and of its answer.
 
     Raises:
         InvalidAnswer: a window came back with another number of rows.
         TeacherUnavailable: the teachers gave no answer for as long as the pool was told to wait.
     """
-    windows = Windows(batches, pool, speaking, with_taps=with_taps, max_rows=max_rows, max_bytes=max_bytes)
+    windows = Windows(
+        batches,
+        pool,
+        speaking,
+        with_taps=with_taps,
+        answer_bytes=answer_bytes,
+        max_rows=max_rows,
+        max_bytes=max_bytes,
+    )
     while (batch := windows.next_batch()) is not None:
         yield batch, windows.answers(len(batch.inputs))
 
@@ -94,6 +104,7 @@ class Windows:
         speaking: Callable[[Batch], Speaking],
         *,
         with_taps: bool,
+        answer_bytes: int,
         max_rows: int,
         max_bytes: int,
     ) -> None:
@@ -101,6 +112,7 @@ class Windows:
         self._pool = pool
         self._speaking = speaking
         self._with_taps = with_taps
+        self._answer_bytes = answer_bytes
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._rows = 0
@@ -160,7 +172,7 @@ class Windows:
         return sum(map(len, takewhile(lambda rows: rows.speaking == self._unasked[0].speaking, self._unasked)))
 
     def _greatest(self, inputs: Tensor) -> int:
-        row_bytes = inputs[0].numel() * inputs.element_size()
+        row_bytes = max(inputs[0].numel() * inputs.element_size(), self._answer_bytes)
         return max(1, min(self._max_rows, self._max_bytes // row_bytes))
 
 

@@ -164,6 +164,17 @@ class JobSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _scheme_is_used(self) -> Self:
+        listened_to = {term.target.source for term in taught_terms(self.objective)}
+        for source in supplied_by(self.scheme):
+            if source not in listened_to:
+                raise ValueError(
+                    f"scheme: it trains or runs what supplies the target '{source}', and no term of the objective "
+                    f"listens to it; give a term 'target: {{from: {source}}}', or drop it from the scheme"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _labels_are_there(self) -> Self:
         if not self.teachers and isinstance(self.dataset.labels, NoLabels):
             raise ValueError("dataset.labels: without teachers the student needs labels, and their kind is 'none'")
@@ -181,6 +192,18 @@ class JobSpec(Spec):
 def taught_terms(objective: Sequence[Term]) -> list[TaughtTerm]:
     """The terms that need somebody's answers, not labels alone."""
     return [term for term in objective if not isinstance(term, LabelsTerm)]
+
+
+def supplied_by(scheme: SchemeSpec) -> tuple[str, ...]:
+    """The targets that the scheme's own fields pay for."""
+    match scheme:
+        case Online(fusion=fusion):
+            return ("fused",) if fusion else ("peers",)
+        case SelfTaught(average=average, view=view):
+            named = [name for name, is_there in (("average", average), ("view", view)) if is_there]
+            return tuple(named) or ("self",)
+        case _:
+            return ()
 
 
 def check_target(target: Target, scheme: SchemeSpec, *, num_teachers: int, kind: str) -> None:

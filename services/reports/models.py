@@ -143,7 +143,7 @@ def _of_job(job: JobRecord, result: AttemptResult | None, student_data: DatasetF
     uses_labels = any(isinstance(term, LabelsTerm) and extremes(term.weight)[1] > 0 for term in job.spec.objective)
     facts = _learned_from(
         data,
-        num_rows=data.num_train if job.teachers else data.num_labelled,
+        num_rows=data.num_labelled if job.spec.learns_from_labels_alone else data.num_train,
         num_labels=data.num_labelled if uses_labels else 0,
         student_data=student_data,
     )

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from distill.contracts.errors import InvalidAnswer
+from distill.contracts.taps import AttentionTap, MemberTap, WholeTap
+from student_worker.asking import answer_bytes
 from student_worker.batches import Batch, Cursor
 from student_worker.targets import served, untaught
 from tests.student_worker.fakes import FakePool, logits_of
+from tests.student_worker.jobs import a_teacher
 
 
 def steps(count: int, num_rows: int) -> Iterator[Batch]:
@@ -41,6 +44,23 @@ def test_a_window_is_bounded_by_bytes_too():
     pool = FakePool()
     list(served(steps(20, 32), pool, max_bytes=64 * 100))
     assert max(pool.asked) == 100
+
+
+def test_a_window_is_bounded_by_the_bytes_of_its_answer_too():
+    pool = FakePool()
+    list(served(steps(20, 32), pool, answer_bytes=640, max_bytes=640 * 50))
+    assert max(pool.asked) == 50
+
+
+def test_the_bytes_of_an_answer_are_those_of_logits_and_taps():
+    teacher = a_teacher(classes=("a", "b", "c"), members=2)
+    member = teacher.manifest.members[0].model_copy(update={"taps": {"stages.0": (4, 8, 8)}})
+    manifest = teacher.manifest.model_copy(update={"members": (member, member)})
+    tapped = teacher.model_copy(update={"manifest": manifest})
+    whole = MemberTap(member=3, tap=WholeTap(name="stages.0"))
+    attention = MemberTap(member=0, tap=AttentionTap(name="stages.0", power=2))
+    assert answer_bytes((tapped, tapped), (whole, attention), precision="fp16") == 2 * (4 * 3 + 4 * 64 + 64)
+    assert answer_bytes((tapped,), (), precision="fp32") == 4 * 2 * 3
 
 
 def test_a_batch_larger_than_a_window_is_asked_in_parts():
