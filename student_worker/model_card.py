@@ -2,7 +2,7 @@
 
 from distill.contracts.measures import AttemptResult, Quality
 from distill.contracts.records import JobRecord
-from distill.contracts.words import term_in_words
+from distill.contracts.words import ensemble_in_words, scheme_in_words, term_in_words
 
 CARD = """\
 # {name}
@@ -80,11 +80,13 @@ def _architecture(record: JobRecord) -> str:
 
 def _teachers(record: JobRecord) -> str:
     if not record.teachers:
-        return "none; true labels alone"
-    return ", ".join(
+        return scheme_in_words(record.spec.scheme) or "none; true labels alone"
+    served = ", ".join(
         f"{teacher.reference} ({len(teacher.manifest.members)} members, weight {teacher.weight:g})"
         for teacher in record.teachers
     )
+    others = [ensemble_in_words(record.spec.ensemble), scheme_in_words(record.spec.scheme)]
+    return "; ".join([served, *(words for words in others if words)])
 
 
 def _objective(record: JobRecord) -> str:
