@@ -44,8 +44,8 @@ def evaluate(
     pool: Pool | None,
     *,
     ensemble: EnsembleSpec,
-    best: int | None,
     device: torch.device,
+    best: int | None = None,
 ) -> Evaluation:
     """Measure the student, and with teachers the combined ensemble and each member too.
 
@@ -55,8 +55,8 @@ def evaluate(
         teachers: of the job.
         pool: None for a job without teachers.
         ensemble: how their members are combined; those count who spoke at the training's end.
-        best: the member that was chosen on validation rows, where one was.
         device: where the student is.
+        best: the member that was chosen on validation rows, where one was.
 
     Raises:
         TeacherUnavailable: the teachers gave no answer for the test rows.
