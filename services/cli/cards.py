@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 
 from distill.contracts.records import Attempt, JobRecord, JobState
-from distill.contracts.teachers import TeacherRecord, TeacherVersion
+from distill.contracts.teachers import MemberManifest, TeacherRecord, TeacherVersion
 from services.cli.screen import ago
 from services.control_plane.views import StudyView
+
+NUM_MODULES = 12
+"""Of a member, that are shown."""
 
 
 def job_card(job: JobRecord) -> Iterator[str]:
@@ -59,6 +62,16 @@ def version_lines(version: TeacherVersion) -> Iterator[str]:
         card = version.manifest
         size = f"{card.size.parameters:,} parameters, {len(card.classes)} classes"
         yield f"    {size}, {card.rows_per_s:,.0f} rows/s on {card.device}"
+        for position, member in enumerate(card.members):
+            yield f"    member {position} has the modules {_modules(member)}"
+
+
+def _modules(member: MemberManifest) -> str:
+    """Those that a term on features would name: the outermost, with the shape of one row."""
+    outer = {name: shape for name, shape in member.taps.items() if name.count(".") <= 1}
+    shown = [f"{name} ({', '.join(map(str, shape))})" for name, shape in list(outer.items())[:NUM_MODULES]]
+    more = len(member.taps) - len(shown)
+    return ", ".join(shown) + (f", and {more} more (--json tells them all)" if more else "")
 
 
 def _attempt_lines(attempt: Attempt) -> Iterator[str]:
