@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
+from distill.contracts.classes import difference
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.ensemble import BestMember
 from distill.contracts.errors import InvalidData, InvalidSpec
@@ -106,9 +107,9 @@ def check_classes(teacher: ResolvedTeacher, classes: tuple[str, ...], *, field: 
     Raises:
         InvalidSpec: naming the teacher.
     """
-    if teacher.manifest.classes != classes:
+    if how := difference(teacher.manifest.classes, classes, me=teacher.reference, they="the data"):
         raise InvalidSpec(
-            f"{field}: teacher {teacher.reference} and the data differ in their classes, or in the order of them",
+            f"{field}: {teacher.reference} and the data don't name the same classes: {how}",
             field=field,
             expected=", ".join(classes)[:500],
             got=", ".join(teacher.manifest.classes)[:500],

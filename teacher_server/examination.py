@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from distill.contracts.classes import difference
 from distill.contracts.errors import InvalidAnswer, InvalidData, InvalidSpec, InvalidWeights, StillhouseError
 from distill.contracts.measures import Size
 from distill.contracts.models import InputSpec, ModelCard
@@ -129,17 +130,11 @@ def _check_same_rows(first: InputSpec, other: InputSpec, position: int) -> None:
 
 
 def _check_same_classes(first: tuple[str, ...], other: tuple[str, ...], position: int) -> None:
-    if first == other:
+    how = difference(other, first, me=f"member {position}", they="member 0")
+    if how is None:
         return
-    only_first = [name for name in first if name not in other]
-    only_other = [name for name in other if name not in first]
-    differences = [
-        f"only member 0 has {', '.join(only_first)}" if only_first else "",
-        f"only member {position} has {', '.join(only_other)}" if only_other else "",
-        "" if only_first or only_other else "the same names stand in another order",
-    ]
     raise InvalidSpec(
-        f"member {position} and member 0 don't name the same classes: {'; '.join(filter(None, differences))}",
+        f"member {position} and member 0 don't name the same classes: {how}",
         field=f"members.{position}",
         expected=", ".join(first),
         got=", ".join(other),

@@ -36,7 +36,7 @@ def _problem(error: Mapping[str, Any], body: Any) -> Problem:
         path, message = [*path, own[1]], message[own.end() :]
     context = error.get("ctx", {})
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        path = [*path, str(context["discriminator"]).strip("'")]
+        path = [*path, _key_of(str(context["discriminator"]))]
     if kind == "union_tag_invalid":
         expected = f"one of {context['expected_tags']}"
         message = f"must be {expected}"
@@ -70,6 +70,11 @@ def _words(error: Mapping[str, Any]) -> str:
             text = str(error["msg"]).removeprefix("Value error, ")
             text = re.sub(r"^(?:Input|Tuple|String|List|Dictionary|Value) should ", "must ", text)
             return text.replace(" after validation", "")
+
+
+def _key_of(discriminator: str) -> str:
+    """The key that says which kind is meant, as the file has it: pydantic names a field and its alias, ``'a' | 'b'``."""
+    return discriminator.rsplit(" | ", maxsplit=1)[-1].strip("'")
 
 
 def _field_of(location: Sequence[str | int], kind: str, body: Any) -> list[str]:

@@ -1,6 +1,5 @@
 """The job file: one student, trained once. No code in it, and unknown keys are refused."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -8,21 +7,11 @@ from pydantic import Field, StringConstraints, model_validator
 from distill.contracts.base import InWords, Name, Spec
 from distill.contracts.datasets import DatasetSpec, NoLabels
 from distill.contracts.ensemble import EnsembleSpec, MeanProbability
-from distill.contracts.objective import (
-    AverageTarget,
-    FusedTarget,
-    LabelsTerm,
-    PeersTarget,
-    SelfTarget,
-    ServedTarget,
-    Target,
-    TaughtTerm,
-    Term,
-    ViewTarget,
-)
+from distill.contracts.objective import LabelsTerm, Term
 from distill.contracts.schedules import extremes
-from distill.contracts.scheme import Fusion, MovingAverage, Offline, Online, SchemeSpec, SelfTaught, Transformed
+from distill.contracts.scheme import Offline, SchemeSpec
 from distill.contracts.students import StudentSpec
+from distill.contracts.targets import check_all_used, check_always_learned, check_target, taught_terms
 
 TeacherRef = Annotated[
     str,
@@ -149,35 +138,37 @@ class JobSpec(Spec):
         return not taught_terms(self.objective)
 
     @model_validator(mode="after")
+    def _labels_are_there(self) -> Self:
+        if not self.teachers and isinstance(self.dataset.labels, NoLabels):
+            raise ValueError("dataset.labels: without teachers the student needs labels, and their kind is 'none'")
+        return self
+
+    @model_validator(mode="after")
     def _something_is_learned(self) -> Self:
-        if all(extremes(term.weight)[1] == 0 for term in self.objective):
-            raise ValueError("objective: every weight is 0, so nothing would be learned; give one term a weight > 0")
+        has_labels = not isinstance(self.dataset.labels, NoLabels)
+        heard = [term for term in self.objective if has_labels or not isinstance(term, LabelsTerm)]
+        check_always_learned([term.weight for term in heard])
         return self
 
     @model_validator(mode="after")
     def _targets_are_there(self) -> Self:
-        terms = taught_terms(self.objective)
-        for term in terms:
-            check_target(term.target, self.scheme, num_teachers=len(self.teachers), kind=term.kind)
-        if self.teachers and not any(isinstance(term.target, ServedTarget) for term in terms):
-            raise ValueError("teachers: no term of the objective uses them; add a 'soft_targets' term, or drop them")
+        for place, term in enumerate(self.objective):
+            if not isinstance(term, LabelsTerm):
+                check_target(term, self.scheme, num_teachers=len(self.teachers), field=f"objective.{place}")
         return self
 
     @model_validator(mode="after")
-    def _scheme_is_used(self) -> Self:
-        listened_to = {term.target.source for term in taught_terms(self.objective)}
-        for source in supplied_by(self.scheme):
-            if source not in listened_to:
-                raise ValueError(
-                    f"scheme: it trains or runs what supplies the target '{source}', and no term of the objective "
-                    f"listens to it; give a term 'target: {{from: {source}}}', or drop it from the scheme"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _labels_are_there(self) -> Self:
-        if not self.teachers and isinstance(self.dataset.labels, NoLabels):
-            raise ValueError("dataset.labels: without teachers the student needs labels, and their kind is 'none'")
+    def _nobody_teaches_in_vain(self) -> Self:
+        check_all_used(self.scheme, self.objective)
+        used = {term.target.source for term in taught_terms(self.objective) if extremes(term.weight)[1] > 0}
+        if self.teachers and "served" not in used:
+            raise ValueError(
+                "teachers: no term of the objective uses them with a weight > 0; add a 'soft_targets' term, or drop them"
+            )
+        if not self.teachers and self.ensemble != MeanProbability():
+            raise ValueError(
+                "ensemble: it says how teachers are combined, and 'teachers' is empty; name some, or drop it"
+            )
         return self
 
     @model_validator(mode="after")
@@ -187,58 +178,3 @@ class JobSpec(Spec):
                 f"training.batch_size: {self.training.batch_size} is not divisible by compute.workers, {self.compute.workers}"
             )
         return self
-
-
-def taught_terms(objective: Sequence[Term]) -> list[TaughtTerm]:
-    """The terms that need somebody's answers, not labels alone."""
-    return [term for term in objective if not isinstance(term, LabelsTerm)]
-
-
-def supplied_by(scheme: SchemeSpec) -> tuple[str, ...]:
-    """The targets that the scheme's own fields pay for."""
-    match scheme:
-        case Online(fusion=fusion):
-            return ("fused",) if fusion else ("peers",)
-        case SelfTaught(average=average, view=view):
-            named = [name for name, is_there in (("average", average), ("view", view)) if is_there]
-            return tuple(named) or ("self",)
-        case _:
-            return ()
-
-
-def check_target(target: Target, scheme: SchemeSpec, *, num_teachers: int, kind: str) -> None:
-    """See that the scheme, or the pool, supplies a term's target.
-
-    Raises:
-        ValueError: beginning with the field to mend.
-    """
-    match target, scheme:
-        case ServedTarget(), _ if not num_teachers:
-            raise ValueError(
-                f"objective: '{kind}' needs a teacher, and 'teachers' is empty; name one, drop the term, or give it "
-                "another target"
-            )
-        case ServedTarget(teacher=int(teacher)), _ if teacher >= num_teachers:
-            raise ValueError(
-                f"objective: target.teacher is {teacher}, but positions in 'teachers' go from 0 to {num_teachers - 1}"
-            )
-        case (ServedTarget(), _) | (PeersTarget(), Online()) | (SelfTarget(), SelfTaught()):
-            return
-        case (FusedTarget(), Online(fusion=Fusion())) | (AverageTarget(), SelfTaught(average=MovingAverage())):
-            return
-        case ViewTarget(), SelfTaught(view=Transformed()):
-            return
-        case _:
-            raise ValueError(
-                f"objective: the target of '{kind}' comes from '{target.source}', and {SUPPLIED_BY[target.source]}"
-            )
-
-
-SUPPLIED_BY = {
-    "peers": "only the scheme 'online' supplies that; set scheme.kind and scheme.peers",
-    "fused": "only the scheme 'online' with 'fusion' supplies that; set scheme.fusion",
-    "self": "only the scheme 'self' supplies that; set scheme.kind",
-    "average": "only the scheme 'self' with 'average' supplies that; set scheme.average",
-    "view": "only the scheme 'self' with 'view' supplies that; set scheme.view",
-}
-"""What a person has to set for a target of each source."""

@@ -147,6 +147,12 @@ class DecoupledTerm(_ResponseTerm):
     beta: float = Field(default=8.0, ge=0)
     """Of the other classes among each other."""
 
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if not self.alpha and not self.beta:
+            raise ValueError("'alpha' and 'beta' are both 0, so nothing would be learned; give one of them a value > 0")
+        return self
+
 
 class DistTerm(_ResponseTerm):
     """One minus correlation, within rows and within classes (Huang et al., 2022)."""
@@ -157,6 +163,14 @@ class DistTerm(_ResponseTerm):
     """Of the classes of each row."""
     intra: float = Field(default=1.0, ge=0)
     """Of the rows of each class."""
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if not self.inter and not self.intra:
+            raise ValueError(
+                "'inter' and 'intra' are both 0, so nothing would be learned; give one of them a value > 0"
+            )
+        return self
 
 
 class Pair(Spec):

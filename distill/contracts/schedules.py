@@ -93,6 +93,15 @@ def extremes(scheduled: float | Schedule) -> tuple[float, float]:
     return scheduled, scheduled
 
 
+def turns(scheduled: float | Schedule) -> tuple[float, ...]:
+    """The moments within (0, 1) at which it begins or ends to change; between two of them it is 0 throughout or never."""
+    if isinstance(scheduled, Steps):
+        return scheduled.at
+    if isinstance(scheduled, _Ramp):
+        return tuple(moment for moment in (scheduled.begin, scheduled.end) if 0 < moment < 1)
+    return ()
+
+
 def _not_negative(scheduled: float | Schedule) -> float | Schedule:
     if extremes(scheduled)[0] < 0:
         raise ValueError(f"expected values >= 0 throughout, and its least is {extremes(scheduled)[0]:g}")

@@ -9,11 +9,12 @@ from pydantic import Field, ValidationError, model_validator
 from distill.contracts.base import Name, Spec
 from distill.contracts.datasets import NoLabels
 from distill.contracts.ensemble import MeanProbability
-from distill.contracts.job import AnswersSpec, JobSpec, TeacherUse, taught_terms
+from distill.contracts.job import AnswersSpec, JobSpec, TeacherUse
 from distill.contracts.objective import LabelsTerm, ServedTarget, Term
 from distill.contracts.schedules import extremes
 from distill.contracts.scheme import Offline
 from distill.contracts.students import StudentSpec
+from distill.contracts.targets import taught_terms
 from distill.contracts.teachers import TeacherResources
 
 MAX_CHILDREN = 128

@@ -18,7 +18,7 @@ from distill.science.answers import Answers, MemberLayout, Output, Targets
 from distill.science.models import Classifier
 from distill.science.objective import Objective, Source
 from distill.science.schemes import Average, FusionHead, answers_of, look, look_transformed
-from distill.science.taps import tap_shapes
+from distill.science.taps import no_such_tap, tap_shapes
 from distill.science.terms.features import Shapes
 
 
@@ -196,14 +196,8 @@ def _fusion_head(scheme: SchemeSpec, shapes: Sequence[Shapes], num_classes: int)
         return None
     for place, (name, known) in enumerate(zip(scheme.fusion.taps, shapes, strict=True)):
         if name not in known:
-            field = f"scheme.fusion.taps.{place}"
             whose = "the student" if place == 0 else f"peer {place - 1}"
-            raise InvalidSpec(
-                f"{field}: {whose} has no module '{name}' that gives one output a row; it has: {', '.join(known)}",
-                field=field,
-                expected=f"one of {', '.join(known)}",
-                got=name,
-            )
+            raise no_such_tap(f"scheme.fusion.taps.{place}", whose, name, list(known))
     return FusionHead(scheme.fusion, shapes, num_classes)
 
 
@@ -216,14 +210,18 @@ def _average(scheme: SchemeSpec, student: Classifier) -> Average | None:
 def _check_view(scheme: SchemeSpec, taken: InputSpec) -> None:
     if not isinstance(scheme, SelfTaught) or scheme.view is None:
         return
-    is_square = isinstance(taken, ImageInput) and taken.height == taken.width
-    if not isinstance(taken, ImageInput) or (scheme.view.transform == "rotate" and not is_square):
-        raise InvalidSpec(
-            f"scheme.view: '{scheme.view.transform}' needs {'square ' if scheme.view.transform == 'rotate' else ''}images, "
-            f"and a row of this data is of kind '{taken.kind}'",
-            field="scheme.view.transform",
-            got=taken.kind,
-        )
+    transform, given = scheme.view.transform, f"rows of kind '{taken.kind}'"
+    if isinstance(taken, ImageInput):
+        if transform != "rotate" or taken.height == taken.width:
+            return
+        given = f"images of {taken.height} x {taken.width}"
+    needed = "square images" if transform == "rotate" else "images"
+    raise InvalidSpec(
+        f"scheme.view.transform: '{transform}' needs {needed}, and the data has {given}",
+        field="scheme.view.transform",
+        expected=needed,
+        got=given,
+    )
 
 
 def _modules(taps: Sequence[MemberTap]) -> tuple[str, ...]:

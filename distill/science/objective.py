@@ -18,6 +18,7 @@ from distill.contracts.taps import MemberTap
 from distill.science.answers import Answers, MemberLayout, Output, Targets
 from distill.science.ensembles import base_weights, combine, member_weights
 from distill.science.losses import label_loss
+from distill.science.taps import no_such_tap
 from distill.science.terms.features import PairLoss, Shapes, pair_loss
 from distill.science.terms.response import combining_temperature, response_loss
 
@@ -275,12 +276,7 @@ def _members(term: Term, sources: Mapping[str, Source]) -> tuple[int, ...]:
 def _shape_of(name: str, shapes: Shapes, field: str, whose: str) -> tuple[int, ...]:
     if name in shapes:
         return shapes[name]
-    raise InvalidSpec(
-        f"{field}: {whose} has no module '{name}' that gives one output a row; it has: {', '.join(shapes)}",
-        field=field,
-        expected=f"one of {', '.join(shapes)}",
-        got=name,
-    )
+    raise no_such_tap(field, whose, name, list(shapes))
 
 
 def _modules(side: str | tuple[str, str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ A name is the dotted path of a module inside the classifier's ``net``, such as `
 """
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from types import TracebackType
 from typing import Any
 
@@ -76,6 +77,18 @@ def tap_shapes(model: Classifier, input: InputSpec) -> dict[str, tuple[int, ...]
         for name in tappable_modules(model)
         if name in one and one[name][:1] == (1,) and two[name] == (2, *one[name][1:])
     }
+
+
+def no_such_tap(field: str, whose: str, name: str, there: Sequence[str]) -> InvalidSpec:
+    """A name in the job file's ``field`` that is no tap of this model, with those that are."""
+    near = get_close_matches(name, there, n=1)
+    return InvalidSpec(
+        f"{field}: {whose} has no module '{name}' that gives one output a row; it has: {', '.join(there)}",
+        field=field,
+        expected=f"one of {', '.join(there)}"[:500],
+        got=name,
+        hint=f"did you mean '{near[0]}'?" if near else None,
+    )
 
 
 def _shapes(model: Classifier, taken: InputSpec, num_rows: int) -> dict[str, tuple[int, ...]]:

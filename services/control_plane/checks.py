@@ -4,8 +4,9 @@ import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from distill.contracts.classes import difference
 from distill.contracts.datasets import DatasetSpec
-from distill.contracts.ensemble import SteppedMembers, Weighted
+from distill.contracts.ensemble import AllMembers, SteppedMembers, Weighted
 from distill.contracts.errors import InvalidSpec, NoRoom
 from distill.contracts.job import JobSpec
 from distill.contracts.objective import FeatureTerm, FlowPair, Pair, ServedTarget, TaughtTerm
@@ -41,6 +42,7 @@ def confine(root: Path, path: str, field: str) -> Path:
 def check_teachers(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) -> None:
     """See that the teachers can do what the job file asks of them: members, modules, classes. Raises InvalidSpec."""
     check_members(spec, teachers, prefix)
+    check_heard(spec, teachers, prefix)
     check_taps(spec, teachers, prefix)
     check_classes(spec.dataset, [teacher.manifest for teacher in teachers], prefix)
 
@@ -73,6 +75,51 @@ def check_members(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: st
         )
 
 
+def check_heard(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) -> None:
+    """See that every term that is taught by the pool is taught by somebody whose word counts, whoever speaks.
+
+    Raises:
+        InvalidSpec: at some moment all who speak have the weight 0, or a term means members of whom none ever speaks.
+    """
+    moments = list(_speaking(spec, teachers))
+    weights = spec.ensemble.weights if isinstance(spec.ensemble, Weighted) else None
+    everyone = [number for number, _ in enumerate(_members(teachers))]
+    meant = {f"{prefix}ensemble.weights": everyone} if everyone else {}
+    for i, term in enumerate(spec.objective):
+        if isinstance(term, TaughtTerm) and isinstance(term.target, ServedTarget):
+            meant[f"{prefix}objective.{i}.target"] = [number for number, *_ in _targeted(term.target, teachers)]
+    for field, members in meant.items():
+        speaking = [sorted(moment & set(members)) for moment in moments]
+        if not any(speaking):
+            raise InvalidSpec(
+                f"{field}: it means {_called(members)}, and 'ensemble.members' never lets them speak",
+                field=field,
+                got=_called(members),
+                hint="positions are counted over the members of all teachers, in job-file order",
+            )
+        for unheard in speaking:
+            if weights and unheard and not any(weights[member] for member in unheard):
+                raise InvalidSpec(
+                    f"{field}: there are steps at which only {_called(unheard)} would be heard, with the weight 0 in "
+                    "'ensemble.weights'",
+                    field=field,
+                    got=_called(unheard),
+                    expected="a weight > 0 for somebody who speaks",
+                )
+
+
+def _speaking(spec: JobSpec, teachers: Sequence[ResolvedTeacher]) -> Iterator[set[int]]:
+    """Each set of members that may speak at the same step."""
+    everyone = range(len(list(_members(teachers))))
+    match spec.ensemble.members:
+        case AllMembers():
+            yield set(everyone)
+        case SteppedMembers(values=values):
+            yield from map(set, values)
+        case _:  # one at a time, and anyone may be it
+            yield from ({member} for member in everyone)
+
+
 def check_taps(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) -> None:
     """See that each member that a feature term asks has the modules that its pairs name.
 
@@ -85,16 +132,27 @@ def check_taps(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) 
         pairs: Sequence[Pair | FlowPair] = term.pairs
         for j, pair in enumerate(pairs):
             for name in (pair.teacher,) if isinstance(pair.teacher, str) else pair.teacher:
-                for where, member in _targeted(term.target, teachers):
+                for _, where, member in _targeted(term.target, teachers):
                     if name not in member.taps:
                         raise _no_such_tap(f"{prefix}objective.{i}.pairs.{j}.teacher", where, name, list(member.taps))
 
 
-def _targeted(target: ServedTarget, teachers: Sequence[ResolvedTeacher]) -> Iterator[tuple[str, MemberManifest]]:
+def _targeted(target: ServedTarget, teachers: Sequence[ResolvedTeacher]) -> Iterator[tuple[int, str, MemberManifest]]:
+    """Position among all members, name, and manifest, of each member that a target means."""
+    for position, (teacher, number, member) in enumerate(_members(teachers)):
+        if target.teacher in {None, teacher} and target.member in {None, number}:
+            yield position, f"member {number} of {teachers[teacher].reference}", member
+
+
+def _members(teachers: Sequence[ResolvedTeacher]) -> Iterator[tuple[int, int, MemberManifest]]:
+    """Position of its teacher, position within it, and manifest, of each member of all teachers in job-file order."""
     for position, teacher in enumerate(teachers):
         for number, member in enumerate(teacher.manifest.members):
-            if target.teacher in {None, position} and target.member in {None, number}:
-                yield f"member {number} of {teacher.reference}", member
+            yield position, number, member
+
+
+def _called(members: Sequence[int]) -> str:
+    return f"member{'s' if len(members) > 1 else ''} {', '.join(map(str, members))}"
 
 
 def _no_such_tap(field: str, where: str, name: str, there: list[str]) -> InvalidSpec:
@@ -126,15 +184,18 @@ def _no_such_member(field: str, who: str, position: int, count: int) -> InvalidS
 
 
 def check_classes(data: DatasetSpec, manifests: Sequence[TeacherManifest], prefix: str) -> None:
-    """Raises InvalidSpec where class lists differ by name, among teachers or from what the data is known to have."""
-    expected = data.known_classes
+    """Raises InvalidSpec where class lists differ by name or order, among teachers or from what the data is known to have."""
+    if not manifests:
+        return
+    first = manifests[0]
+    expected = data.known_classes or first.classes
+    they = "the data" if data.known_classes else f"{first.teacher}@{first.version}"
     for i, manifest in enumerate(manifests):
-        expected = expected or manifest.classes
-        if manifest.classes != expected:
+        me = f"{manifest.teacher}@{manifest.version}"
+        if how := difference(manifest.classes, expected, me=me, they=they):
             field = f"{prefix}teachers.{i}.name"
             raise InvalidSpec(
-                f"{field}: {manifest.teacher}@{manifest.version} knows the classes {_some(manifest.classes)}, "
-                f"but {'the data has' if data.known_classes else 'the first teacher knows'} {_some(expected)}",
+                f"{field}: {me} and {they} don't name the same classes: {how}",
                 field=field,
                 got=_some(manifest.classes),
                 expected=_some(expected),

@@ -28,6 +28,10 @@ STUDY: dict[str, Any] = {"name": "mistaken", "job": JOB}
 SOFT_TARGETS = [{"kind": "labels", "weight": 0.1}, {"kind": "soft_targets", "weight": 0.9}]
 
 
+HEAD_TO_STAGE = {"pairs": [{"student": "stages.0", "teacher": "head"}], "target": {"from": "self"}}
+ONLINE = {"kind": "online", "peers": [{"source": "zoo", "name": "cnn"}]}
+
+
 @dataclass(frozen=True)
 class Mistake:
     """One mistake: ``change`` is merged into `JOB`."""
@@ -63,6 +67,21 @@ def start_from(path: str) -> dict[str, Any]:
     return {"student": {"init_from": {"source": "file", "path": path}}}
 
 
+def labels_weighing(weight: Any) -> dict[str, Any]:
+    """The labels' term alone, with this weight."""
+    return {"objective": [{"kind": "labels", "weight": weight}]}
+
+
+def taught(term: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """One term of a teacher that is there, changed."""
+    return {"teachers": [{"name": "mistaken-for@1"}], "objective": [{"kind": "soft_targets", **(term or {})}], **more}
+
+
+def self_taught(term: Mapping[str, Any], **scheme: Any) -> dict[str, Any]:
+    """Labels, and a term of the scheme ``self``."""
+    return {"scheme": {"kind": "self", **scheme}, "objective": [{"kind": "labels"}, term]}
+
+
 AT_SUBMIT = (
     Mistake("not JSON", "invalid_json", None, body="name: mistaken"),
     Mistake("a body of 2 MB", "too_large", None, body='{"name": "' + "x" * (2 << 20) + '"}'),
@@ -73,7 +92,49 @@ AT_SUBMIT = (
     Mistake("a name with shell characters", "invalid_spec", "name", {"name": "x; rm -rf $HOME"}),
     Mistake("an unknown architecture", "invalid_spec", "student.name", {"student": {"name": "resnet9000"}}),
     Mistake("an unknown kind of term", "invalid_spec", "objective.0.kind", {"objective": [{"kind": "telepathy"}]}),
-    Mistake("a term for teachers, and none named", "invalid_spec", "objective", {"objective": SOFT_TARGETS}),
+    Mistake("a term for teachers, and none named", "invalid_spec", "objective.1.target", {"objective": SOFT_TARGETS}),
+    Mistake("a schedule that goes on after the end", "invalid_spec", "objective.0.weight.end",
+            labels_weighing({"kind": "linear", "start": 0, "stop": 1, "end": 2})),
+    Mistake("a schedule that runs backwards", "invalid_spec", "objective.0.weight",
+            labels_weighing({"kind": "cosine", "start": 0, "stop": 1, "begin": 0.5, "end": 0.25})),
+    Mistake("moments that don't rise", "invalid_spec", "objective.0.weight",
+            labels_weighing({"kind": "steps", "values": [1, 2, 3], "at": [0.5, 0.2]})),
+    Mistake("a moment too few", "invalid_spec", "objective.0.weight",
+            labels_weighing({"kind": "steps", "values": [1, 2, 3], "at": [0.5]})),
+    Mistake("a schedule without its kind", "invalid_spec", "objective.0.weight", labels_weighing({"start": 0, "stop": 1})),
+    Mistake("weights that are all 0", "invalid_spec", "objective", labels_weighing(0)),
+    Mistake("weights that are all 0 for a while", "invalid_spec", "objective",
+            labels_weighing({"kind": "steps", "values": [0, 1], "at": [0.5]})),
+    Mistake("a temperature of 0", "invalid_spec", "objective.0.temperature", taught({"temperature": 0})),
+    Mistake("a temperature that falls to 0", "invalid_spec", "objective.0.temperature",
+            taught({"temperature": {"kind": "linear", "start": 4, "stop": 0}})),
+    Mistake("a target that no source is called", "invalid_spec", "objective.0.target.from", taught({"target": {"from": "moon"}})),
+    Mistake("peers to learn from, and none trained", "invalid_spec", "objective.0.target", taught({"target": {"from": "peers"}})),
+    Mistake("an average to learn from, and none kept", "invalid_spec", "objective.0.target",
+            {"scheme": {"kind": "self"}} | taught({"target": {"from": "average"}})),
+    Mistake("a fused head to learn from, and none trained", "invalid_spec", "objective.0.target",
+            {"scheme": ONLINE} | taught({"target": {"from": "fused"}})),
+    Mistake("peers that nothing is learned from", "invalid_spec", "scheme.peers", {"scheme": ONLINE}),
+    Mistake("fusion of more networks than there are", "invalid_spec", "scheme.fusion.taps",
+            {"scheme": ONLINE | {"fusion": {"taps": ["head", "head", "head"]}}} | taught({"target": {"from": "fused"}})),
+    Mistake("the last layer, taught by itself", "invalid_spec", "objective.0.at",
+            {"scheme": {"kind": "self"}} | taught({"target": {"from": "self"}})),
+    Mistake("an unknown way to combine", "invalid_spec", "ensemble.combine", taught(ensemble={"combine": "vote"})),
+    Mistake("an unknown choice of members", "invalid_spec", "ensemble.members.kind",
+            taught(ensemble={"combine": "mean_logit", "members": {"kind": "oldest"}})),
+    Mistake("a member that the mask names, and nobody is", "invalid_spec", "ensemble.members.values.1", taught(
+        ensemble={"combine": "mean_logit", "members": {"kind": "steps", "values": [[0], [3]], "at": [0.5]}})),
+    Mistake("weights for another number of members", "invalid_spec", "ensemble.weights",
+            taught(ensemble={"combine": "weighted", "weights": [1, 1]})),
+    Mistake("weights of 0 for all who speak at a step", "invalid_spec", "ensemble.weights",
+            taught(ensemble={"combine": "weighted", "weights": [1, 0, 1], "members": {"kind": "in_order"}})),
+    Mistake("a term for a member of weight 0", "invalid_spec", "objective.0.target",
+            taught({"target": {"from": "served", "teacher": 0, "member": 1}},
+                   ensemble={"combine": "weighted", "weights": [1, 0, 1]})),
+    Mistake("to fold heads that are no mean of logits", "invalid_spec", "ensemble.export",
+            taught(ensemble={"combine": "per_member_heads", "export": "folded"})),
+    Mistake("a module that the teacher doesn't have", "invalid_spec", "objective.0.pairs.0.teacher",
+            taught({"kind": "hint", "pairs": [{"student": "stages.0", "teacher": "stage.0"}]})),
     Mistake("an unknown teacher", "unknown_teacher", "teachers.0.name",
             {"teachers": [{"name": "nobody@1"}], "objective": SOFT_TARGETS}),
     Mistake("a teacher whose classes are others", "invalid_spec", "teachers.0.name",
@@ -115,6 +176,20 @@ AT_CHECK = (
     Mistake("rows that the data doesn't have", "invalid_data", "dataset.rows.start", {"dataset": {"rows": {"start": 5000}}}),
     Mistake("more labels than rows", "invalid_data", "dataset.labels.count",
             {"dataset": {"labels": {"kind": "count", "count": 9999}}}),
+    Mistake("a module that the student doesn't have", "invalid_spec", "objective.1.pairs.0.student",
+            self_taught({"kind": "hint", "pairs": [{"student": "stage.0", "teacher": "head"}], "target": {"from": "self"}})),
+    Mistake("an auxiliary head where no module is", "invalid_spec", "objective.1.at",
+            self_taught({"kind": "soft_targets", "at": "stages.9", "target": {"from": "self"}})),
+    Mistake("shapes that an identity can't bridge", "invalid_spec", "objective.1.pairs.0",
+            self_taught({"kind": "hint", "regressor": "identity"} | HEAD_TO_STAGE)),
+    Mistake("attention on what has no positions", "invalid_spec", "objective.1.pairs.0",
+            self_taught({"kind": "attention"} | HEAD_TO_STAGE)),
+    Mistake("fusion at a module that a peer doesn't have", "invalid_spec", "scheme.fusion.taps.1",
+            {"scheme": ONLINE | {"fusion": {"taps": ["head", "stages.9"]}},
+             "objective": [{"kind": "labels"}, {"kind": "soft_targets", "target": {"from": "fused"}}]}),
+    Mistake("another view of what is no image", "invalid_spec", "scheme.view.transform",
+            arrays("fine.npz") | {"training": {"batch_size": 8}} | self_taught(
+                {"kind": "soft_targets", "target": {"from": "view"}}, view={})),
     Mistake("a truncated data file", "invalid_data", "dataset.train", arrays("torn.npz")),
     Mistake("an array that the file doesn't hold", "invalid_data", "dataset.train",
             arrays("fine.npz", input_array="pixels")),

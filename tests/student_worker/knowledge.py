@@ -1,17 +1,17 @@
 """A small, trained ensemble on digits, and jobs that learn from it in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from redis import Redis
-from torch import Tensor
 
 from distill.contracts.datasets import DigitsData
 from distill.contracts.job import JobSpec
 from distill.contracts.models import ModelSpec, ZooArgs, ZooModel
 from distill.contracts.records import CheckpointRef, JobRecord
 from distill.contracts.settings import NodeSettings
+from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import CheckedMember, ResolvedTeacher
 from distill.science.datasets import Dataset, load
 from distill.science.inference import predict
@@ -19,10 +19,12 @@ from distill.science.models import build
 from distill.science.weights import save_model
 from student_worker import checkpoints
 from student_worker.plan import Plan
+from student_worker.pool import Pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
 from student_worker.session import Session
 from student_worker.setup import make_training, prepare
+from student_worker.targets import Lesson
 from teacher_server.examination import examine
 from teacher_server.local import LocalPool
 from tests.student_worker.jobs import a_record
@@ -56,16 +58,43 @@ def a_job(settings: NodeSettings, job: str, teachers: tuple[ResolvedTeacher, ...
     return a_record(job, JobSpec.model_validate(content | changes), teachers=teachers)
 
 
+OpenPool = Callable[[JobRecord, NodeSettings, Sequence[MemberTap]], Pool | None]
+
+
+def in_process(record: JobRecord, settings: NodeSettings, taps: Sequence[MemberTap]) -> Pool | None:
+    """The teachers in this process."""
+    if not record.teachers:
+        return None
+    return LocalPool(record.teachers, storage=settings.storage, precision=record.spec.answers.precision, taps=taps)
+
+
 def trained(
+    record: JobRecord, settings: NodeSettings, redis: Redis, *, attempt: int = 1, stop_at: int | None = None
+) -> Session:
+    """Train in this process with the teachers in this process, and pause before step ``stop_at``."""
+    session, lessons = _prepared(record, settings, redis, in_process, attempt=attempt, stop_at=stop_at)
+    session.teach(lessons)
+    return session
+
+
+def step_by_step(
+    record: JobRecord, settings: NodeSettings, redis: Redis, open_pool: OpenPool = in_process
+) -> Iterator[tuple[Session, float]]:
+    """The same training a step at a time, without measuring or saving: the session after each step, and its loss."""
+    session, lessons = _prepared(record, settings, redis, open_pool)
+    for number, (batch, said) in enumerate(lessons):
+        yield session, float(session.training.step(batch, said, number=number))
+
+
+def _prepared(
     record: JobRecord,
     settings: NodeSettings,
     redis: Redis,
+    open_pool: OpenPool,
     *,
     attempt: int = 1,
     stop_at: int | None = None,
-    on_step: Callable[[Session, Tensor], None] | None = None,
-) -> Session:
-    """Train in this process with the teachers in this process, and pause before step ``stop_at``."""
+) -> tuple[Session, Iterator[Lesson]]:
     # more threads than cores wait for each other longer than they compute
     torch.set_num_threads(1)
     dataset = load(record.spec.dataset, settings)
@@ -74,14 +103,6 @@ def trained(
     reporter = Reporter(None, attempt=attempt, training=record.spec.training, num_steps=num_steps)
     ranks = Ranks(0, 1, CPU)
     training = make_training(plan, settings, redis, ranks, dataset)
-    pool = None
-    if record.teachers:
-        pool = LocalPool(
-            record.teachers,
-            storage=settings.storage,
-            precision=record.spec.answers.precision,
-            taps=training.learner.served_taps,
-        )
     sessions: list[Session] = []
     session, lessons = prepare(
         plan,
@@ -90,13 +111,12 @@ def trained(
         reporter,
         dataset,
         training,
-        pool,
+        open_pool(record, settings, training.learner.served_taps),
         wanted=lambda: Stop.PAUSE if sessions[0].steps_done == stop_at else Stop.NO,
         applied=lambda: None,
     )
     sessions.append(session)
-    session.teach(lessons)
-    return session
+    return session, lessons
 
 
 def resumed(record: JobRecord, settings: NodeSettings, redis: Redis, *, cut: int) -> Session:

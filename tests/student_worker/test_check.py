@@ -30,7 +30,7 @@ def test_a_right_job_yields_its_facts_and_steps(settings: NodeSettings, redis: R
 
 def test_a_teacher_with_other_classes_is_refused(settings: NodeSettings, redis: Redis):
     teacher = a_teacher(classes=DIGITS[::-1])
-    with pytest.raises(InvalidSpec, match="differ in their classes") as error:
+    with pytest.raises(InvalidSpec, match="in another order: class 0 is '9' to wise@1 and '0' to the data") as error:
         check(a_record("classes", taught_by(teacher), teachers=(teacher,)), settings, redis)
     assert error.value.details["field"] == "teachers.0.name"
 

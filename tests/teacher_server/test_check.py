@@ -86,7 +86,7 @@ def test_a_bad_version_is_rejected_with_the_problem_as_a_fact(redis, settings, m
     assert isinstance(fact, VersionRejected)
     assert fact.problem.code == "invalid_spec"
     assert fact.problem.field == "members.1"
-    assert "only member 0 has dress; only member 1 has hat" in fact.problem.message
+    assert "only member 1 has hat; only member 0 has dress" in fact.problem.message
 
 
 def test_classes_in_another_order_are_rejected(settings, make_member):

@@ -34,7 +34,7 @@ def the_problem_of(**changes: Any) -> Problem:
         ({"student": {"source": "zoo", "name": "mlp", "args": {"hidden": [4, 0]}}}, "student.args.hidden.1"),
         ({"training": {"optimizer": {"kind": "sgd", "lr": float("nan")}}}, "training.optimizer.lr"),
         ({"compute": {"workers": 3}}, "training.batch_size"),
-        ({"objective": [{"kind": "soft_targets"}]}, "objective"),
+        ({"objective": [{"kind": "soft_targets"}]}, "objective.0.target"),
     ],
 )
 def test_a_field_is_named_as_the_job_file_names_it(change: dict[str, Any], field: str):
