@@ -19,7 +19,7 @@ from student_worker.pool import Pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
 from student_worker.session import Session
-from student_worker.targets import Lesson, Speaking, served, untaught
+from student_worker.targets import Lesson, Speaking, served, untaught, window_rows
 from student_worker.training import Training
 
 
@@ -122,7 +122,9 @@ def lessons(
             best=session.state.best_member,
         )
 
-    yield from served(share, pool, speaking=speaking)
+    taps, precision = session.training.learner.served_taps, plan.record.spec.answers.precision
+    max_rows = window_rows(plan.record.teachers, taps, precision=precision)
+    yield from served(share, pool, speaking=speaking, max_rows=max_rows)
 
 
 def _restored(record: JobRecord, settings: NodeSettings, training: Training) -> TrainingState:

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from distill.contracts.errors import InvalidAnswer
+from distill.contracts.taps import AttentionTap, MemberTap, WholeTap
 from student_worker.batches import Batch, Cursor
-from student_worker.targets import served, untaught
+from student_worker.targets import served, untaught, window_rows
 from tests.student_worker.fakes import FakePool, logits_of
+from tests.student_worker.jobs import a_teacher
 
 
 def steps(count: int, num_rows: int) -> Iterator[Batch]:
@@ -68,3 +70,17 @@ def test_a_window_never_holds_rows_for_whom_others_are_asked():
     assert all(torch.equal(said.logits_NMC, logits_of(batch.inputs)[:, list(said.members)]) for batch, said in lessons)
     assert pool.asked_members == [(0,), (0,), (1,), (0, 1), (0, 1)]
     assert pool.asked == [30, 30, 30, 60, 30]
+
+
+def test_a_window_is_as_small_as_its_answer_asks_for():
+    teacher = a_teacher(classes=tuple("0123456789"))
+    members = tuple(m.model_copy(update={"taps": {"stages.0": (64, 32, 32)}}) for m in teacher.manifest.members)
+    wise = teacher.model_copy(update={"manifest": teacher.manifest.model_copy(update={"members": members})})
+    whole = [MemberTap(member=member, tap=WholeTap(name="stages.0")) for member in (1, 3)]
+    reduced = [MemberTap(member=1, tap=AttentionTap(name="stages.0", power=2))]
+
+    # two teachers of two members each, ten classes: 40 logits a row
+    assert window_rows([wise, wise], [], precision="fp16") == 1024
+    assert window_rows([wise, wise], reduced, precision="fp16") == 1024
+    assert window_rows([wise, wise], whole, precision="fp16") == 2**26 // (2 * (40 + 2 * 64 * 32 * 32))
+    assert window_rows([wise, wise], whole, precision="fp32") == 2**26 // (4 * (40 + 2 * 64 * 32 * 32))
