@@ -3,31 +3,16 @@
 Shapes: N rows, M members, C classes.
 """
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from distill.contracts.taps import MemberTap
-from distill.contracts.teachers import ResolvedTeacher
 from student_worker.batches import Batch, Cursor
 from student_worker.pool import Pool
 from student_worker.targets import served
 
 ASKED_ROWS = 512
-BYTES = {"fp32": 4, "fp16": 2}
-
-
-def answer_bytes(
-    teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap], *, precision: Literal["fp32", "fp16"]
-) -> int:
-    """Bytes of the answer to one row: the logits of all members, and the taps."""
-    members = [member for teacher in teachers for member in teacher.manifest.members]
-    logits = len(members) * len(teachers[0].manifest.classes)
-    features = sum(math.prod(asked.tap.row_shape(members[asked.member].taps)) for asked in taps)
-    return BYTES[precision] * (logits + features)
 
 
 def answers(inputs: Tensor, pool: Pool) -> Tensor:

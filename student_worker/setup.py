@@ -10,7 +10,6 @@ from distill.contracts.settings import NodeSettings
 from distill.science.datasets import Dataset
 from distill.science.members import members_at
 from student_worker import checkpoints
-from student_worker.asking import answer_bytes
 from student_worker.batches import Batch, Order, batches, order_of
 from student_worker.best import find_best
 from student_worker.checkpoints import TrainingState
@@ -20,7 +19,7 @@ from student_worker.pool import Pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
 from student_worker.session import Session
-from student_worker.targets import Lesson, Speaking, served, untaught
+from student_worker.targets import Lesson, Speaking, served, untaught, window_rows
 from student_worker.training import Training
 
 
@@ -123,9 +122,9 @@ def lessons(
             best=session.state.best_member,
         )
 
-    teachers, taps = plan.record.teachers, session.training.learner.served_taps
-    row_bytes = answer_bytes(teachers, taps, precision=plan.record.spec.answers.precision)
-    yield from served(share, pool, speaking=speaking, answer_bytes=row_bytes)
+    taps, precision = session.training.learner.served_taps, plan.record.spec.answers.precision
+    max_rows = window_rows(plan.record.teachers, taps, precision=precision)
+    yield from served(share, pool, speaking=speaking, max_rows=max_rows)
 
 
 def _restored(record: JobRecord, settings: NodeSettings, training: Training) -> TrainingState:

@@ -1,13 +1,14 @@
 """What the pool says of each step's rows, asked ahead in windows larger than the step; nothing, without teachers.
 
-A window is bounded by rows and by bytes, its own and its answer's, grows from one step's batch by doubling, and two are
-in flight at most: each call costs this process milliseconds, so few big ones keep a student at its own speed.
+A window is bounded by rows, by its bytes and by those of its answer; it grows from one step's batch by doubling, and two
+are in flight at most: each call costs this process milliseconds, so few big ones keep a student at its own speed.
 
 Shapes: N rows of one rank's step, M members, C classes.
 """
 
+import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Self, TypeVar
@@ -16,12 +17,16 @@ import torch
 from torch import Tensor
 
 from distill.contracts.errors import InvalidAnswer
+from distill.contracts.taps import MemberTap
+from distill.contracts.teachers import ResolvedTeacher
 from distill.science.answers import Answers
 from student_worker.batches import Batch
 from student_worker.pool import Pending, Pool
 
 WINDOW_ROWS = 1024
 WINDOW_BYTES = 16 * 2**20
+ANSWER_BYTES = 64 * 2**20
+"""Of a window's whole answer: a feature can be a thousand times larger than its row."""
 WINDOWS_IN_FLIGHT = 2
 
 Speaking = tuple[int, ...] | None
@@ -48,7 +53,6 @@ def served(
     *,
     speaking: Callable[[Batch], Speaking] = everyone,
     with_taps: bool = True,
-    answer_bytes: int = 0,
     max_rows: int = WINDOW_ROWS,
     max_bytes: int = WINDOW_BYTES,
 ) -> Iterator[Lesson]:
@@ -59,25 +63,31 @@ def served(
         pool: whom to ask.
         speaking: who is asked for a batch; a window never holds batches for whom others are asked.
         with_taps: whether the pool's taps are wanted too.
-        answer_bytes: of the answer to one row; a feature may be many times larger than its row.
         max_rows: of a window.
-        max_bytes: of a window's inputs, and of its answer.
+        max_bytes: of a window's inputs.
 
     Raises:
         InvalidAnswer: a window came back with another number of rows.
         TeacherUnavailable: the teachers gave no answer for as long as the pool was told to wait.
     """
-    windows = Windows(
-        batches,
-        pool,
-        speaking,
-        with_taps=with_taps,
-        answer_bytes=answer_bytes,
-        max_rows=max_rows,
-        max_bytes=max_bytes,
-    )
+    windows = Windows(batches, pool, speaking, with_taps=with_taps, max_rows=max_rows, max_bytes=max_bytes)
     while (batch := windows.next_batch()) is not None:
         yield batch, windows.answers(len(batch.inputs))
+
+
+def window_rows(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap], *, precision: str) -> int:
+    """How many rows a window may have, at most `WINDOW_ROWS`, for its answer to stay within `ANSWER_BYTES`.
+
+    Args:
+        teachers: who answers, all their members.
+        taps: what is asked beside logits, members counted over all teachers.
+        precision: of every number, ``fp32`` or ``fp16``.
+    """
+    members = [member for teacher in teachers for member in teacher.manifest.members]
+    logits = sum(len(teacher.manifest.members) * len(teacher.manifest.classes) for teacher in teachers)
+    features = sum(math.prod(asked.tap.row_shape(members[asked.member].taps)) for asked in taps)
+    row_bytes = (logits + features) * (4 if precision == "fp32" else 2)
+    return max(1, min(WINDOW_ROWS, ANSWER_BYTES // row_bytes))
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,6 @@ class Windows:
         speaking: Callable[[Batch], Speaking],
         *,
         with_taps: bool,
-        answer_bytes: int,
         max_rows: int,
         max_bytes: int,
     ) -> None:
@@ -112,7 +121,6 @@ class Windows:
         self._pool = pool
         self._speaking = speaking
         self._with_taps = with_taps
-        self._answer_bytes = answer_bytes
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._rows = 0
@@ -172,7 +180,7 @@ class Windows:
         return sum(map(len, takewhile(lambda rows: rows.speaking == self._unasked[0].speaking, self._unasked)))
 
     def _greatest(self, inputs: Tensor) -> int:
-        row_bytes = max(inputs[0].numel() * inputs.element_size(), self._answer_bytes)
+        row_bytes = inputs[0].numel() * inputs.element_size()
         return max(1, min(self._max_rows, self._max_bytes // row_bytes))
 
 

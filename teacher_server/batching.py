@@ -60,7 +60,7 @@ class Batcher:
         Raises:
             InvalidSpec: the window is not what this teacher takes, or its answer is too large; asking again can't help.
             TeacherBusy: the queue is full, or the window waited in it past its deadline.
-            InvalidAnswer: a member's answer is not finite.
+            NotFinite: a member's answer holds NaN or infinity.
         """
         arrived = time.monotonic()
         ask = read_header(header)

@@ -66,7 +66,7 @@ class TeacherReplica:
         Raises:
             InvalidSpec: the window is not what this teacher takes; asking again can't help.
             TeacherBusy: the queue is full, or the window waited in it past its deadline.
-            InvalidAnswer: a member's answer is not finite.
+            NotFinite: a member's answer holds NaN or infinity.
         """
         return await self._batcher.answer(header, tensors)
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from distill.contracts.errors import InvalidAnswer
+from distill.contracts.errors import InvalidAnswer, NotFinite
 from distill.contracts.teachers import ResolvedTeacher
 from distill.contracts.wire import AnswerHeader, AskHeader
 from teacher_server.window import LOGITS, Array, tap_key
@@ -23,7 +23,8 @@ def read_reply(reply: Any, ask: AskHeader, teacher: ResolvedTeacher) -> tuple[An
     """The header and the tensors of a reply, checked; the tensors are copies of their own.
 
     Raises:
-        InvalidAnswer: the reply is for something else, of another teacher, or has wrong, missing or non-finite tensors.
+        InvalidAnswer: the reply is for something else, of another teacher, or has wrong or missing tensors.
+        NotFinite: a tensor holds NaN or infinity.
     """
     header, tensors = _parts(reply, teacher)
     members = ask.members or tuple(range(len(teacher.manifest.members)))
@@ -64,7 +65,7 @@ def _check_tensor(
     if key == LOGITS or tensor.dtype.kind == "f":
         _expect(teacher, f"type of '{key}'", dtype, tensor.dtype)
     if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-        raise InvalidAnswer(f"{teacher.reference} answered with NaN or infinity in '{key}'")
+        raise NotFinite(f"{teacher.reference} answered with NaN or infinity in '{key}'", field="teachers")
 
 
 def _expect(teacher: ResolvedTeacher, what: str, expected: object, got: object) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.contracts.errors import InvalidAnswer, InvalidSpec, InvalidWeights, TooLarge
+from distill.contracts.errors import InvalidSpec, InvalidWeights, NotFinite, TooLarge
 from distill.contracts.models import InputSpec
 from distill.contracts.taps import MemberTap, RowShape
 from distill.science.models import Classifier
@@ -42,6 +42,7 @@ class Ensemble:
         taps: Sequence[Mapping[str, RowShape]],
         device: torch.device,
         max_batch_rows: int,
+        name: str = "the teacher",
     ) -> None:
         """Take the members over: they are moved to ``device`` and put in evaluation mode.
 
@@ -51,8 +52,10 @@ class Ensemble:
             taps: of each member, the modules that may be asked and the shape of one row, as the manifest lists them.
             device: where all of them run.
             max_batch_rows: rows of one forward pass; rounded down to a multiple of 32, at least 32.
+            name: what it is called in errors, such as ``fashion@3``.
         """
         self.input = input
+        self._name = name
         self.num_members = len(members)
         self._members = [member.to(device).eval() for member in members]
         self._shapes = list(taps)
@@ -79,7 +82,8 @@ class Ensemble:
             )
         members = [model for model, _ in loaded]
         taps = [member.taps for member in manifest.members]
-        return cls(members, input=manifest.input, taps=taps, device=device, max_batch_rows=max_batch_rows)
+        name = f"{manifest.teacher}@{manifest.version}"
+        return cls(members, input=manifest.input, taps=taps, device=device, max_batch_rows=max_batch_rows, name=name)
 
     def choose_members(self, asked: tuple[int, ...] | None) -> tuple[int, ...]:
         """The positions of the members asked: all, if none are named.
@@ -135,7 +139,7 @@ class Ensemble:
             ``logits`` (N, M, C), and ``tap.<member>.<key>`` (N, ...). A row's answer depends on that row alone.
 
         Raises:
-            InvalidAnswer: a tensor holds NaN or infinity.
+            NotFinite: a tensor holds NaN or infinity.
             TooLarge: the whole would be more than `MAX_ANSWER_BYTES`.
         """
         parts: list[dict[str, Array]] = []
@@ -143,7 +147,7 @@ class Ensemble:
             for start in range(0, len(inputs), self._batch_rows):
                 part = self._answer_batch(inputs[start : start + self._batch_rows], members, taps)
                 # off the device at once: it holds one batch, whatever the window
-                parts.append({key: _to_send(key, tensor, DTYPES[precision]) for key, tensor in part.items()})
+                parts.append({key: self._to_send(key, tensor, DTYPES[precision]) for key, tensor in part.items()})
                 _check_size(parts[0], len(inputs))
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
@@ -160,6 +164,31 @@ class Ensemble:
                 tensors |= {tap_key(member, tap): reduced(tap, features)[: len(rows)] for tap in wanted}
         return {LOGITS: torch.stack(logits, dim=1), **tensors}
 
+    def _to_send(self, key: str, tensor: Tensor, dtype: torch.dtype) -> Array:
+        if tensor.is_floating_point():
+            sent = tensor.to(dtype)
+            if not bool(torch.isfinite(sent).all()):
+                raise self._not_finite(key, tensor, dtype)
+            tensor = sent
+        array: Array = tensor.cpu().numpy()
+        return array
+
+    def _not_finite(self, key: str, tensor: Tensor, dtype: torch.dtype) -> NotFinite:
+        if bool(torch.isfinite(tensor).all()):
+            return NotFinite(
+                f"{self._name} answers with values beyond {torch.finfo(dtype).max:g} in '{key}': they need answers of "
+                "precision fp32",
+                field="answers.precision",
+                expected="fp32",
+                got=str(dtype).removeprefix("torch."),
+            )
+        return NotFinite(
+            f"{self._name} answers with NaN or infinity in '{key}': some row of the data is none that it can take",
+            field="teachers",
+            got="NaN or infinity",
+            hint="look for rows that are far from what the teacher was trained on, or publish another version",
+        )
+
     def _padded(self, rows: Array) -> Tensor:
         num_padded = -(-len(rows) // ROW_MULTIPLE) * ROW_MULTIPLE
         padded_B = np.zeros((num_padded, *rows.shape[1:]), rows.dtype)
@@ -175,15 +204,3 @@ def _check_size(first: Mapping[str, Array], num_rows: int) -> None:
             f"ask for at most {MAX_ANSWER_BYTES // row_bytes} rows at once, or for fewer taps",
             field="num_rows",
         )
-
-
-def _to_send(key: str, tensor: Tensor, dtype: torch.dtype) -> Array:
-    if tensor.is_floating_point():
-        tensor = tensor.to(dtype)
-        if not bool(torch.isfinite(tensor).all()):
-            raise InvalidAnswer(
-                f"'{key}' holds NaN or infinity as {dtype}"
-                + ("; values beyond 65504 need answers of precision fp32" if dtype == torch.float16 else "")
-            )
-    sent: Array = tensor.cpu().numpy()
-    return sent

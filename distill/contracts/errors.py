@@ -11,7 +11,8 @@
     ├── InvalidWeights        a weights file is torn, not safetensors, or doesn't fit the model
     ├── TeacherUnavailable    no replica of the teacher answers
     │   └── TeacherBusy       a replica refuses, for now: its queue is full
-    ├── InvalidAnswer         a teacher's answer has the wrong shape, or holds NaN
+    ├── InvalidAnswer         a teacher's answer is not what was asked for
+    │   └── NotFinite         a teacher's answer holds NaN or infinity
     ├── TrainingDiverged      the loss is NaN or infinite
     ├── WallTimeOver          the attempt has run for as long as it may
     ├── AttemptSuperseded     a newer attempt has taken over, or the job is gone
@@ -156,9 +157,16 @@ class TeacherBusy(TeacherUnavailable):
 
 
 class InvalidAnswer(StillhouseError):
-    """A teacher's answer has the wrong shape, or holds NaN."""
+    """A teacher's answer is not what was asked for."""
 
     code = "invalid_answer"
+
+
+class NotFinite(InvalidAnswer):
+    """A teacher's answer holds NaN or infinity. The same rows would get the same answer again."""
+
+    code = "answer_not_finite"
+    is_users = True
 
 
 class TrainingDiverged(StillhouseError):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distill.contracts.ensemble import EnsembleSpec
 from distill.contracts.errors import InvalidSpec
 from distill.contracts.models import ImageInput, InputSpec
-from distill.contracts.objective import Term
+from distill.contracts.objective import FeatureTerm, FlowPair, Pair, Term, ViewTarget
 from distill.contracts.scheme import Offline, Online, SchemeSpec, SelfTaught
 from distill.contracts.taps import MemberTap
 from distill.science.answers import Answers, MemberLayout, Output, Targets
@@ -70,6 +70,7 @@ class Learner(nn.Module):
         self.fusion = _fusion_head(scheme, shapes, num_classes)
         self.average = _average(scheme, students[0])
         _check_view(scheme, input)
+        _check_turned_back(terms, shapes[0])
         self._names = [self._names_of(place) for place in range(len(students))]
 
     @property
@@ -111,7 +112,9 @@ class Learner(nn.Module):
                 look(student, inputs, names)  # type: ignore[arg-type]
                 for student, names in zip(self.students, self._names, strict=True)
             ]
-            extra = self._extra_targets(inputs, outputs)
+            own = self._own_outputs(inputs, outputs)
+        # losses, and what members' features are reduced to, are no matter of half precision
+        extra = {name: answers_of([output], self._objectives[0].taps_of(name)) for name, output in own.items()}
         losses = []
         if isinstance(self.fusion, FusionHead):
             fused_NC = self.fusion(outputs)
@@ -144,8 +147,8 @@ class Learner(nn.Module):
             targets["peers"] = answers_of(others, objective.taps_of("peers"))
         return targets
 
-    def _extra_targets(self, inputs: Tensor, outputs: Sequence[Output]) -> dict[str, Answers]:
-        """What the student itself says, in its several ways."""
+    def _own_outputs(self, inputs: Tensor, outputs: Sequence[Output]) -> dict[str, Output]:
+        """What the student itself says, in its several ways, by the name of the target."""
         if not isinstance(self._scheme, SelfTaught):
             return {}
         objective = self._objectives[0]
@@ -155,7 +158,7 @@ class Learner(nn.Module):
         if self._scheme.view is not None:
             names = _modules(objective.taps_of("view"))
             found["view"] = look_transformed(self.student, inputs, names, self._scheme.view)
-        return {source: answers_of([output], objective.taps_of(source)) for source, output in found.items()}
+        return found
 
     def _names_of(self, place: int) -> tuple[str, ...]:
         """The modules of a student that anybody reads."""
@@ -222,6 +225,24 @@ def _check_view(scheme: SchemeSpec, taken: InputSpec) -> None:
         expected=needed,
         got=given,
     )
+
+
+def _check_turned_back(terms: Sequence[Term], shapes: Shapes) -> None:
+    """Maps are turned back, and vectors have no place; where a token stands isn't known."""
+    for place, term in enumerate(terms):
+        if not isinstance(term, FeatureTerm) or not isinstance(term.target, ViewTarget):
+            continue
+        pairs: Sequence[Pair | FlowPair] = term.pairs
+        for number, pair in enumerate(pairs):
+            if isinstance(pair, Pair) and len(shapes[pair.teacher]) == 2:
+                field = f"objective.{place}.pairs.{number}.teacher"
+                raise InvalidSpec(
+                    f"{field}: '{pair.teacher}' gives tokens {shapes[pair.teacher]}, which can't be turned back for the "
+                    "target 'view'; name a module that gives maps or vectors",
+                    field=field,
+                    expected="a module that gives maps (C, H, W) or vectors (D,)",
+                    got=pair.teacher,
+                )
 
 
 def _modules(taps: Sequence[MemberTap]) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ Shapes: N rows, K students, C classes.
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -72,13 +73,33 @@ class Average(nn.Module):
 
 @torch.no_grad()
 def look_transformed(model: Classifier, inputs: Tensor, names: Sequence[str], spec: Transformed) -> Output:
-    """What the student says of the transformed images (N, C, H, W), its maps (N, C, H, W) transformed back."""
-    output = look(model, _turned(inputs, spec, back=False), names)
+    """What the student says of the transformed images (N, C, H, W), its maps (N, C, H, W) transformed back.
+
+    Normalised by the statistics of these images, as in any step; but they leave no trace in the student's running
+    statistics, by which it is measured on images that nobody turned.
+    """
+    with _buffers_kept(model):
+        output = look(model, _turned(inputs, spec, back=False), names)
     features = {
         name: _turned(tensor, spec, back=True) if tensor.dim() == 4 else tensor
         for name, tensor in output.features.items()
     }
     return Output(output.logits_NC, output.heads_NMC, features)
+
+
+@contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Let the model change copies of its buffers; its own are left alone, for a backward pass may need them as they are."""
+    kept = [
+        (module, name, buffer) for module in model.modules() for name, buffer in module.named_buffers(recurse=False)
+    ]
+    try:
+        for module, name, buffer in kept:
+            setattr(module, name, buffer.clone())
+        yield
+    finally:
+        for module, name, buffer in kept:
+            setattr(module, name, buffer)
 
 
 class FusionHead(nn.Module):

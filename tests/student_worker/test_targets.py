@@ -7,9 +7,8 @@ import torch
 
 from distill.contracts.errors import InvalidAnswer
 from distill.contracts.taps import AttentionTap, MemberTap, WholeTap
-from student_worker.asking import answer_bytes
 from student_worker.batches import Batch, Cursor
-from student_worker.targets import served, untaught
+from student_worker.targets import served, untaught, window_rows
 from tests.student_worker.fakes import FakePool, logits_of
 from tests.student_worker.jobs import a_teacher
 
@@ -46,23 +45,6 @@ def test_a_window_is_bounded_by_bytes_too():
     assert max(pool.asked) == 100
 
 
-def test_a_window_is_bounded_by_the_bytes_of_its_answer_too():
-    pool = FakePool()
-    list(served(steps(20, 32), pool, answer_bytes=640, max_bytes=640 * 50))
-    assert max(pool.asked) == 50
-
-
-def test_the_bytes_of_an_answer_are_those_of_logits_and_taps():
-    teacher = a_teacher(classes=("a", "b", "c"), members=2)
-    member = teacher.manifest.members[0].model_copy(update={"taps": {"stages.0": (4, 8, 8)}})
-    manifest = teacher.manifest.model_copy(update={"members": (member, member)})
-    tapped = teacher.model_copy(update={"manifest": manifest})
-    whole = MemberTap(member=3, tap=WholeTap(name="stages.0"))
-    attention = MemberTap(member=0, tap=AttentionTap(name="stages.0", power=2))
-    assert answer_bytes((tapped, tapped), (whole, attention), precision="fp16") == 2 * (4 * 3 + 4 * 64 + 64)
-    assert answer_bytes((tapped,), (), precision="fp32") == 4 * 2 * 3
-
-
 def test_a_batch_larger_than_a_window_is_asked_in_parts():
     pool = FakePool()
     lessons = list(served(steps(3, 250), pool, max_rows=100))
@@ -88,3 +70,17 @@ def test_a_window_never_holds_rows_for_whom_others_are_asked():
     assert all(torch.equal(said.logits_NMC, logits_of(batch.inputs)[:, list(said.members)]) for batch, said in lessons)
     assert pool.asked_members == [(0,), (0,), (1,), (0, 1), (0, 1)]
     assert pool.asked == [30, 30, 30, 60, 30]
+
+
+def test_a_window_is_as_small_as_its_answer_asks_for():
+    teacher = a_teacher(classes=tuple("0123456789"))
+    members = tuple(m.model_copy(update={"taps": {"stages.0": (64, 32, 32)}}) for m in teacher.manifest.members)
+    wise = teacher.model_copy(update={"manifest": teacher.manifest.model_copy(update={"members": members})})
+    whole = [MemberTap(member=member, tap=WholeTap(name="stages.0")) for member in (1, 3)]
+    reduced = [MemberTap(member=1, tap=AttentionTap(name="stages.0", power=2))]
+
+    # two teachers of two members each, ten classes: 40 logits a row
+    assert window_rows([wise, wise], [], precision="fp16") == 1024
+    assert window_rows([wise, wise], reduced, precision="fp16") == 1024
+    assert window_rows([wise, wise], whole, precision="fp16") == 2**26 // (2 * (40 + 2 * 64 * 32 * 32))
+    assert window_rows([wise, wise], whole, precision="fp32") == 2**26 // (4 * (40 + 2 * 64 * 32 * 32))
