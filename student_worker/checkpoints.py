@@ -7,7 +7,6 @@ No random state is kept: order, views and dropout follow from the seed and the c
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from torch import Tensor
 
 from distill.contracts.base import Stored
 from distill.contracts.errors import InvalidWeights
-from distill.contracts.measures import CurvePoint
+from distill.contracts.measures import CurvePoint, Snapshot
+from distill.science.files import write_whole_folder
 from distill.science.weights import file_digest
 from student_worker.batches import Cursor
 from student_worker.training import Training
@@ -45,6 +45,8 @@ class TrainingState(Stored):
     teacher_wait_s: float = 0.0
     best_member: int | None = None
     """Who was right most often on the validation rows, where the job listens to that one alone."""
+    snapshots: tuple[Snapshot, ...] = ()
+    """Those that were kept so far, by this attempt and by those that it goes on from."""
 
     @property
     def cursor(self) -> Cursor:
@@ -67,16 +69,7 @@ def save(folder: Path, training: Training, state: TrainingState, *, num_steps_do
         Its folder and its digest.
     """
     final = folder / f"step-{num_steps_done:08d}"
-    part = folder / f".{final.name}.part"
-    for old in (part, final):
-        shutil.rmtree(old, ignore_errors=True)
-    part.mkdir(parents=True)
-    _write(part, training, state)
-    for file in part.iterdir():
-        _sync(file)
-    _sync(part)
-    part.rename(final)
-    _sync(folder)
+    write_whole_folder(final, lambda part: _write(part, training, state))
     return final, digest(final)
 
 
@@ -158,11 +151,3 @@ def _nested(
 def _whole(tensor: Tensor) -> Tensor:
     """A copy that shares memory with nothing, as safetensors wants it."""
     return tensor.detach().to("cpu", copy=True).contiguous()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -195,6 +195,12 @@ class _Rank:
         size = export_student(model, self._plan.record, dataset, artifacts, device=self._ranks.device)
         self._stopwatch.lap("export")
         self._reporter.phase(Phase.EXPORTED)
-        left = Left(curve=session.state.curve, teacher_rows=rows, teacher_wait_s=wait_s, phases=self._stopwatch.phases)
+        left = Left(
+            curve=session.state.curve,
+            snapshots=session.state.snapshots,
+            teacher_rows=rows,
+            teacher_wait_s=wait_s,
+            phases=self._stopwatch.phases,
+        )
         path = write_result(self._plan, storage, dataset, size, evaluation, left)
         return Ending(outcome=Outcome.FINISHED, result=path)

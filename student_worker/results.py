@@ -8,7 +8,7 @@ import torch
 
 from distill.contracts import names
 from distill.contracts.base import Stored
-from distill.contracts.measures import Artifact, AttemptResult, CurvePoint, Size
+from distill.contracts.measures import Artifact, AttemptResult, CurvePoint, Size, Snapshot
 from distill.contracts.models import InputSpec
 from distill.contracts.records import JobRecord
 from distill.science.complexity import measure_size
@@ -39,6 +39,7 @@ class Left(Stored):
     """What the training itself counted."""
 
     curve: tuple[CurvePoint, ...]
+    snapshots: tuple[Snapshot, ...]
     teacher_rows: int
     teacher_wait_s: float
     phases: dict[str, float]
@@ -108,6 +109,7 @@ def _draft(plan: Plan, dataset: Dataset, size: Size, evaluation: Evaluation, lef
         teacher_rows=left.teacher_rows,
         teacher_wait_s=left.teacher_wait_s,
         artifacts=(),
+        snapshots=left.snapshots,
         predictions=f"{plan.folder}/{PREDICTIONS_FILE}",
         versions=versions(),
     )

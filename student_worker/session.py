@@ -20,6 +20,7 @@ from student_worker.plan import Plan
 from student_worker.pool import Pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
+from student_worker.snapshots import keep_snapshot
 from student_worker.targets import Lesson
 from student_worker.training import Training
 
@@ -113,6 +114,8 @@ class Session:
         self._reporter.stands_at(step=self.steps_done, epoch=self.state.epoch)
         # told before it is saved: an attempt that dies in between leaves the epoch to the next one, and no gap in the record
         self._reporter.epoch_ended(point)
+        if self._ranks.is_first:
+            self._keep_snapshot()
         self._save()
         self._reporter.says("training")
         self._clock = time.perf_counter()
@@ -143,6 +146,15 @@ class Session:
         logits_NC = predict(self.training.model, inputs, batch_size=VALIDATION_BATCH, device=self._ranks.device)
         measured = quality(logits_NC, labels_N)
         return measured.accuracy, measured.nll
+
+    def _keep_snapshot(self) -> None:
+        """Keep the weights where they are wanted of this epoch; the checkpoint that follows knows of it."""
+        epoch = self.state.epoch
+        if epoch not in self._plan.record.spec.training.snapshot_epochs:
+            return
+        self._reporter.says("keeping a snapshot")
+        kept = keep_snapshot(self.training.model, self._plan, self._dataset, self._storage, epoch=epoch)
+        self.state = self.state.model_copy(update={"snapshots": (*self.state.snapshots, kept)})
 
     def _stopped(self, stop: Stop) -> Stop:
         if stop in {Stop.SUPERSEDED, Stop.DIVERGED}:

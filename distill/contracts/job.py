@@ -89,6 +89,21 @@ class TrainingSpec(Spec):
     """The greatest norm of the gradient."""
     seed: int = Field(default=0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    snapshots: int = Field(default=0, ge=0, le=64)
+    """How often the student's weights are kept on the way, evenly spread, the last time at the end: a teacher's trajectory."""
+
+    @property
+    def snapshot_epochs(self) -> tuple[int, ...]:
+        """The epochs, from 1, after which weights are kept."""
+        return tuple(place * self.epochs // self.snapshots for place in range(1, self.snapshots + 1))
+
+    @model_validator(mode="after")
+    def _snapshots_are_of_epochs(self) -> Self:
+        if self.snapshots > self.epochs:
+            raise ValueError(
+                f"snapshots: weights are kept after whole epochs, and there are {self.epochs}; ask for at most so many"
+            )
+        return self
 
 
 class AnswersSpec(Spec):

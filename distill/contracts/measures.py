@@ -44,6 +44,17 @@ class Selected(Stored):
     quality: Quality
 
 
+class Snapshot(Stored):
+    """The student's weights as they were after an epoch: a folder with ``model.safetensors`` and its card."""
+
+    epoch: int
+    """From 1."""
+    path: str
+    """Below the storage root; an attempt that went on from an earlier one's checkpoint lists its snapshots too."""
+    digest: Digest
+    """Of the weights."""
+
+
 class CurvePoint(Stored):
     """One epoch of a training."""
 
@@ -107,6 +118,8 @@ class AttemptResult(Stored):
     teacher_wait_s: float = 0.0
     """Seconds in which the student had nothing to learn from."""
     artifacts: tuple[Artifact, ...]
+    snapshots: tuple[Snapshot, ...] = ()
+    """In the order of their epochs, of all attempts."""
     predictions: str
     """Path of ``predictions.json`` (`Predictions`), below the storage root."""
     versions: dict[str, str]
