@@ -113,9 +113,14 @@ class AnswersSpec(Spec):
 
 
 class EvaluationSpec(Spec):
-    """When the student is measured on validation rows."""
+    """When the student is measured on validation rows, and what follows from that: test rows have no say in it."""
 
     every_epochs: int = Field(default=1, ge=1)
+    """And after the last one."""
+    select: Literal["last", "best"] = "last"
+    """The epoch whose weights are handed over; ``best``: the first of the highest validation accuracy."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many measurements in a row without a higher validation accuracy than before; left out: never."""
 
 
 class ComputeSpec(Spec):
@@ -182,6 +187,17 @@ class JobSpec(Spec):
     def _labels_are_there(self) -> Self:
         if not self.teachers and isinstance(self.dataset.labels, NoLabels):
             raise ValueError("dataset.labels: without teachers the student needs labels, and their kind is 'none'")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_can_end(self) -> Self:
+        patience, every = self.evaluation.patience, self.evaluation.every_epochs
+        measured = -(-self.training.epochs // every)
+        if patience is not None and patience >= measured:
+            raise ValueError(
+                f"evaluation.patience: {patience} measurements after the best one never come to pass, as the training has "
+                f"{measured} in all; lower it or evaluation.every_epochs, or leave it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,7 @@
 """What is measured of a model, and what a finished attempt leaves: the raw material of every report."""
 
+from collections.abc import Sequence
+
 from distill.contracts.base import Digest, Stored
 from distill.contracts.datasets import DatasetFacts
 
@@ -71,6 +73,12 @@ class CurvePoint(Stored):
     rows_per_s: float
 
 
+def best_point(curve: Sequence[CurvePoint]) -> CurvePoint | None:
+    """The first epoch of the highest validation accuracy; None where none was measured."""
+    measured = [point for point in curve if point.validation_accuracy is not None]
+    return max(measured, key=lambda point: (point.validation_accuracy or 0.0, -point.epoch), default=None)
+
+
 class Artifact(Stored):
     """A file that a job leaves for its owner."""
 
@@ -101,9 +109,11 @@ class AttemptResult(Stored):
     dataset: DatasetFacts
     size: Size
     quality: Quality
-    """Of the last epoch's weights."""
+    """Of the student that is handed over: `selected`, or else the last epoch's weights."""
     selected: Selected | None = None
-    """The epoch that validation rows chose, where its weights were kept and measured."""
+    """The epoch that validation rows chose, where the job asks for that: then this is what is handed over."""
+    last: Quality | None = None
+    """Of the last epoch's weights, where `selected` is there; the same if that is the last epoch."""
     agreement: float | None = None
     """Share of test rows on which student and combined ensemble name the same class."""
     teachers: tuple[TeacherQuality, ...] = ()
@@ -111,6 +121,7 @@ class AttemptResult(Stored):
     """Of all teachers combined as the job file says."""
     curve: tuple[CurvePoint, ...]
     steps: int
+    """Those that were taken: fewer than planned where the training stopped early."""
     phases: dict[str, float]
     """Name -> wall seconds, in order."""
     teacher_rows: int = 0
