@@ -3,9 +3,7 @@
 Shapes: N validation rows, M members, C classes.
 """
 
-from torch import Tensor
-
-from distill.contracts.errors import InvalidSpec, TeacherUnavailable
+from distill.contracts.errors import TeacherUnavailable
 from distill.science.datasets import Dataset
 from distill.science.members import best_member
 from student_worker.asking import answers
@@ -26,20 +24,6 @@ def find_best(dataset: Dataset, pool: Pool, ranks: Ranks) -> int:
     if best == NOBODY_ANSWERED:
         raise TeacherUnavailable("no teacher answered for the validation rows")
     return int(best)
-
-
-def check_has_validation_labels(labels_N: Tensor) -> None:
-    """Refuse a choice that nothing could decide.
-
-    Raises:
-        InvalidSpec: no validation row has a label.
-    """
-    if not bool((labels_N >= 0).any()):
-        raise InvalidSpec(
-            "ensemble.members: 'best' is chosen on validation rows, and none of them has a label",
-            field="ensemble.members.kind",
-            hint="hold labelled rows back (dataset.validation), or choose other members",
-        )
 
 
 def _asked(dataset: Dataset, pool: Pool) -> float:

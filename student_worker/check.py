@@ -6,7 +6,6 @@ from redis import Redis
 
 from distill.contracts.classes import difference
 from distill.contracts.datasets import DatasetFacts
-from distill.contracts.ensemble import BestMember
 from distill.contracts.errors import InvalidData, InvalidSpec
 from distill.contracts.models import ImageInput, InputSpec, PluginModel, TokensInput, TransformersModel, VectorInput
 from distill.contracts.records import JobRecord
@@ -16,8 +15,8 @@ from distill.contracts.teachers import ResolvedTeacher
 from distill.science.datasets import check_batch, check_labels, load
 from distill.science.export import check_exportable
 from distill.science.models import Classifier
-from student_worker.best import check_has_validation_labels
 from student_worker.learner import make_learner
+from student_worker.selection import check_has_validation_labels
 from student_worker.student import with_folder_config
 
 
@@ -48,8 +47,7 @@ def check(record: JobRecord, settings: NodeSettings, redis: Redis) -> Checked:
     for place, teacher in enumerate(record.teachers):
         check_classes(teacher, dataset.facts.classes, field=f"teachers.{place}.name")
         check_input(teacher, dataset.input, field=f"teachers.{place}.name")
-    if isinstance(spec.ensemble.members, BestMember):
-        check_has_validation_labels(dataset.labels[dataset.validation_rows])
+    check_has_validation_labels(spec, dataset.labels[dataset.validation_rows])
     student = with_folder_config(spec.student, settings)
     resolved = record.model_copy(update={"spec": spec.model_copy(update={"student": student})})
     learner = make_learner(resolved, dataset, settings, redis)

@@ -1,13 +1,13 @@
 """Checkpoints: a training cut at a step and put together again goes on as if nothing had happened, bit by bit.
 
 A folder ``step-00001234`` holds ``model.safetensors`` (the student and all that is trained beside it: peers, bridges,
-heads, an average), ``optimizer.safetensors`` and ``state.json``; nothing is pickled.
+heads, an average), ``optimizer.safetensors`` and ``state.json``, and where an epoch may be selected
+``selected.safetensors``, the student of the best one so far; nothing is pickled.
 No random state is kept: order, views and dropout follow from the seed and the cursor.
 """
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,15 @@ from torch import Tensor
 
 from distill.contracts.base import Stored
 from distill.contracts.errors import InvalidWeights
-from distill.contracts.measures import CurvePoint
+from distill.contracts.measures import CurvePoint, Snapshot
+from distill.science.files import write_whole_folder
 from distill.science.weights import file_digest
 from student_worker.batches import Cursor
 from student_worker.training import Training
 
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
+SELECTED_FILE = "selected.safetensors"
 STATE_FILE = "state.json"
 
 
@@ -45,6 +47,10 @@ class TrainingState(Stored):
     teacher_wait_s: float = 0.0
     best_member: int | None = None
     """Who was right most often on the validation rows, where the job listens to that one alone."""
+    snapshots: tuple[Snapshot, ...] = ()
+    """Those that were kept so far, by this attempt and by those that it goes on from."""
+    stopped_early: bool = False
+    """Validation rows said after the last complete epoch that it is enough."""
 
     @property
     def cursor(self) -> Cursor:
@@ -67,16 +73,7 @@ def save(folder: Path, training: Training, state: TrainingState, *, num_steps_do
         Its folder and its digest.
     """
     final = folder / f"step-{num_steps_done:08d}"
-    part = folder / f".{final.name}.part"
-    for old in (part, final):
-        shutil.rmtree(old, ignore_errors=True)
-    part.mkdir(parents=True)
-    _write(part, training, state)
-    for file in part.iterdir():
-        _sync(file)
-    _sync(part)
-    part.rename(final)
-    _sync(folder)
+    write_whole_folder(final, lambda part: _write(part, training, state))
     return final, digest(final)
 
 
@@ -123,6 +120,8 @@ def _write(folder: Path, training: Training, state: TrainingState) -> None:
     content = _StateFile(state=state, optimizer=scalars, groups=groups, schedule=training.schedule.state_dict())
     save_file(model, folder / MODEL_FILE)
     save_file(tensors, folder / OPTIMIZER_FILE)
+    if training.selected:
+        save_file({name: _whole(tensor) for name, tensor in training.selected.items()}, folder / SELECTED_FILE)
     (folder / STATE_FILE).write_text(json.dumps(content.model_dump(mode="json")))
 
 
@@ -132,7 +131,16 @@ def _read(folder: Path, training: Training) -> TrainingState:
     tensors = load_file(folder / OPTIMIZER_FILE)
     training.optimizer.load_state_dict(_nested(tensors, content.optimizer, content.groups))
     training.schedule.load_state_dict(content.schedule)
+    if (folder / SELECTED_FILE).exists():
+        training.selected = _fitting(load_file(folder / SELECTED_FILE), training)
     return content.state
+
+
+def _fitting(selected: dict[str, Tensor], training: Training) -> dict[str, Tensor]:
+    wanted = {name: tensor.shape for name, tensor in training.model.state_dict().items()}
+    if {name: tensor.shape for name, tensor in selected.items()} != wanted:
+        raise ValueError(f"the tensors of {SELECTED_FILE} are not the student's")
+    return selected
 
 
 def _flat(optimizer: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]], list[dict[str, Any]]]:
@@ -158,11 +166,3 @@ def _nested(
 def _whole(tensor: Tensor) -> Tensor:
     """A copy that shares memory with nothing, as safetensors wants it."""
     return tensor.detach().to("cpu", copy=True).contiguous()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -62,7 +62,7 @@ def evaluate(
         TeacherUnavailable: the teachers gave no answer for the test rows.
     """
     labels_N = dataset.test_labels
-    student_NC = predict(model, dataset.test_inputs, batch_size=TEST_BATCH, device=device)
+    student_NC = _test_logits(model, dataset, device)
     student, named_N = quality(student_NC, labels_N), student_NC.argmax(dim=1)
     if pool is None:
         return Evaluation(student, Predictions(student=_numbers(named_N), truth=_numbers(labels_N)))
@@ -76,6 +76,16 @@ def evaluate(
         ensemble=quality(combined_NC, labels_N),
         teachers=tuple(_teacher_qualities(logits_NMC, ensemble_N, teachers, labels_N, ensemble)),
     )
+
+
+def student_quality(model: Classifier, dataset: Dataset, *, device: torch.device) -> Quality:
+    """What a student alone is worth on the test rows."""
+    return quality(_test_logits(model, dataset, device), dataset.test_labels)
+
+
+def _test_logits(model: Classifier, dataset: Dataset, device: torch.device) -> Tensor:
+    """(N, C)."""
+    return predict(model, dataset.test_inputs, batch_size=TEST_BATCH, device=device)
 
 
 def _combined(logits_NMC: Tensor, layout: MemberLayout, spec: EnsembleSpec, best: int | None) -> Tensor:

@@ -19,7 +19,6 @@ from distill.science.datasets import Dataset, load
 from distill.science.models import Classifier
 from student_worker.ending import Ending
 from student_worker.evaluation import Evaluation, evaluate
-from student_worker.learner import to_keep
 from student_worker.outcomes import ending_of_stop
 from student_worker.phases import Stopwatch
 from student_worker.plan import WORKERS_READY_FILE, Plan
@@ -27,6 +26,7 @@ from student_worker.pool import Pool, open_pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
 from student_worker.results import ARTIFACTS_FOLDER, Left, export_student, write_result
+from student_worker.selection import HandedOver, hand_over
 from student_worker.session import Session
 from student_worker.setup import make_training, prepare
 from student_worker.targets import Lesson
@@ -102,7 +102,7 @@ class _Rank:
         asked = session.asked()
         if not self._ranks.is_first:
             return Ending(outcome=Outcome.FINISHED)
-        return self._conclude(session, to_keep(self._plan.record, training.model), dataset, pool, asked)
+        return self._conclude(session, dataset, pool, asked)
 
     def _announce(self) -> None:
         if self._ranks.is_first:
@@ -146,25 +146,25 @@ class _Rank:
             for teacher in self._plan.record.teachers:
                 self._reporter.teacher_returned(teacher.reference)
 
-    def _conclude(
-        self, session: Session, model: Classifier, dataset: Dataset, pool: Pool | None, asked: tuple[int, float]
-    ) -> Ending:
+    def _conclude(self, session: Session, dataset: Dataset, pool: Pool | None, asked: tuple[int, float]) -> Ending:
         """Measure, export, write down; only rank 0 comes here, and the others have gone."""
         self._stopwatch.lap("train")
         self._reporter.phase(Phase.TRAINED)
         rows_before = pool.rows_asked if pool else 0
+        record, state, device = self._plan.record, session.state, self._ranks.device
+        self._reporter.says("measuring")
+        student = hand_over(session.training, record, state.curve, dataset, device=device)
         try:
-            evaluation = self._measure(model, dataset, pool, session.state.best_member)
+            evaluation = self._measure(student.model, dataset, pool, state.best_member)
         except TeacherUnavailable:
             return self._ended(max(Stop.WAITED, self._wanted()))
-        is_lost = not math.isfinite(evaluation.student.nll)
+        is_lost = not all(math.isfinite(one.nll) for one in (evaluation.student, student.last) if one is not None)
         if (stop := max(self._wanted(), Stop.DIVERGED if is_lost else Stop.NO)) is not Stop.NO:
             return self._ended(stop)
         rows = asked[0] + (pool.rows_asked - rows_before if pool else 0)
-        return self._export(session, model, dataset, evaluation, rows=rows, wait_s=asked[1])
+        return self._export(session, student, dataset, evaluation, rows=rows, wait_s=asked[1])
 
     def _measure(self, model: Classifier, dataset: Dataset, pool: Pool | None, best: int | None) -> Evaluation:
-        self._reporter.says("measuring")
         record = self._plan.record
         evaluation = evaluate(
             model,
@@ -182,7 +182,7 @@ class _Rank:
     def _export(
         self,
         session: Session,
-        model: Classifier,
+        student: HandedOver,
         dataset: Dataset,
         evaluation: Evaluation,
         *,
@@ -192,9 +192,18 @@ class _Rank:
         self._reporter.says("exporting")
         storage = self._settings.storage
         artifacts = self._plan.folder_in(storage) / ARTIFACTS_FOLDER
-        size = export_student(model, self._plan.record, dataset, artifacts, device=self._ranks.device)
+        size = export_student(student.model, self._plan.record, dataset, artifacts, device=self._ranks.device)
         self._stopwatch.lap("export")
         self._reporter.phase(Phase.EXPORTED)
-        left = Left(curve=session.state.curve, teacher_rows=rows, teacher_wait_s=wait_s, phases=self._stopwatch.phases)
+        left = Left(
+            curve=session.state.curve,
+            steps=session.steps_done,
+            selected=student.epoch,
+            last=student.last,
+            snapshots=session.state.snapshots,
+            teacher_rows=rows,
+            teacher_wait_s=wait_s,
+            phases=self._stopwatch.phases,
+        )
         path = write_result(self._plan, storage, dataset, size, evaluation, left)
         return Ending(outcome=Outcome.FINISHED, result=path)

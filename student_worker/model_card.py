@@ -17,7 +17,7 @@ It takes {input}, normalises them itself, and gives logits for {num_classes} cla
 - Teachers: {teachers}.
 - Objective: {objective}.
 - {steps:,} steps of {batch_size} rows; seed {seed}; job `{job}`, attempt {attempt}.
-
+{selection}
 ## What it is worth
 
 On {num_test:,} test rows that were never used for a choice:
@@ -63,6 +63,7 @@ def write_card(record: JobRecord, result: AttemptResult, input_words: str) -> st
         steps=result.steps,
         batch_size=training.batch_size,
         seed=training.seed,
+        selection=_selection(record, result),
         job=result.job,
         attempt=result.attempt,
         num_test=result.quality.num_rows,
@@ -91,6 +92,20 @@ def _teachers(record: JobRecord) -> str:
 
 def _objective(record: JobRecord) -> str:
     return " + ".join(term_in_words(term) for term in record.spec.objective)
+
+
+def _selection(record: JobRecord, result: AttemptResult) -> str:
+    """What validation rows decided, as lines of the list; nothing where they decide nothing."""
+    epochs, ended = record.spec.training.epochs, result.curve[-1].epoch
+    said = []
+    if ended < epochs:
+        said.append(f"- Stopped early after epoch {ended} of {epochs}, as validation accuracy rose no further.\n")
+    if result.selected is not None and result.last is not None:
+        said.append(
+            f"- These are the weights of epoch {result.selected.epoch} of {ended}, the best on validation rows; those of "
+            f"the last epoch reach an accuracy of {result.last.accuracy:.4f} on the test rows.\n"
+        )
+    return "".join(said)
 
 
 def _rows(result: AttemptResult) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 
 from distill.contracts import names
 from distill.contracts.base import Stored
-from distill.contracts.measures import Artifact, AttemptResult, CurvePoint, Size
+from distill.contracts.measures import Artifact, AttemptResult, CurvePoint, Quality, Selected, Size, Snapshot
 from distill.contracts.models import InputSpec
 from distill.contracts.records import JobRecord
 from distill.science.complexity import measure_size
@@ -39,6 +39,12 @@ class Left(Stored):
     """What the training itself counted."""
 
     curve: tuple[CurvePoint, ...]
+    steps: int
+    snapshots: tuple[Snapshot, ...]
+    selected: int | None
+    """The epoch that is handed over, where one was selected."""
+    last: Quality | None
+    """Of the last epoch's weights, where one was selected."""
     teacher_rows: int
     teacher_wait_s: float
     phases: dict[str, float]
@@ -99,15 +105,18 @@ def _draft(plan: Plan, dataset: Dataset, size: Size, evaluation: Evaluation, lef
         dataset=dataset.facts,
         size=size,
         quality=evaluation.student,
+        selected=None if left.selected is None else Selected(epoch=left.selected, quality=evaluation.student),
+        last=left.last,
         agreement=evaluation.agreement,
         teachers=evaluation.teachers,
         ensemble=evaluation.ensemble,
         curve=left.curve,
-        steps=plan.num_steps,
+        steps=left.steps,
         phases=left.phases,
         teacher_rows=left.teacher_rows,
         teacher_wait_s=left.teacher_wait_s,
         artifacts=(),
+        snapshots=left.snapshots,
         predictions=f"{plan.folder}/{PREDICTIONS_FILE}",
         versions=versions(),
     )

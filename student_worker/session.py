@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from distill.contracts.errors import TeacherUnavailable
-from distill.contracts.measures import CurvePoint
+from distill.contracts.measures import CurvePoint, best_point
 from distill.contracts.records import CheckpointRef
 from distill.science.datasets import Dataset
 from distill.science.inference import predict
@@ -20,6 +20,8 @@ from student_worker.plan import Plan
 from student_worker.pool import Pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
+from student_worker.selection import is_out_of_patience
+from student_worker.snapshots import keep_snapshot
 from student_worker.targets import Lesson
 from student_worker.training import Training
 
@@ -66,9 +68,9 @@ class Session:
         return self.state.epoch * self._num_steps + self.state.step
 
     def teach(self, lessons: Iterator[Lesson]) -> Stop:
-        """Learn from every lesson, or stop where all ranks agree to: then a checkpoint says where."""
+        """Learn from every lesson, or as many as are enough, or stop where all ranks agree to: then a checkpoint says where."""
         self._clock = time.perf_counter()
-        while (lesson := _next(lessons)) is not None:
+        while not self.state.stopped_early and (lesson := _next(lessons)) is not None:
             stop = self._ranks.agree(self._stop(lesson))
             if stop is not Stop.NO or isinstance(lesson, Stop):
                 return self._stopped(stop)
@@ -103,18 +105,28 @@ class Session:
         if not math.isfinite(train_loss):
             return False
         point = self._point(train_loss)
+        curve = (*self.state.curve, point)
         # the last step may have left weights that no loss has seen yet; rank 0 alone has measured them
-        if not math.isfinite(self._ranks.total(point.validation_loss or 0.0)[0]):
+        loss, is_enough = self._ranks.total(point.validation_loss or 0.0, float(self._is_enough(curve)))
+        if not math.isfinite(loss):
             return False
         self.state = self.state.model_copy(
-            update={"epoch": point.epoch, "step": 0, "seconds": 0.0, "curve": (*self.state.curve, point)}
+            update={
+                "epoch": point.epoch,
+                "step": 0,
+                "seconds": 0.0,
+                "curve": curve,
+                "stopped_early": bool(is_enough),
+            }
         )
         self._loss_sum.zero_()
         self._reporter.stands_at(step=self.steps_done, epoch=self.state.epoch)
         # told before it is saved: an attempt that dies in between leaves the epoch to the next one, and no gap in the record
         self._reporter.epoch_ended(point)
+        if self._ranks.is_first:
+            self._keep_weights()
         self._save()
-        self._reporter.says("training")
+        self._reporter.says("stopping early" if self.state.stopped_early else "training")
         self._clock = time.perf_counter()
         return True
 
@@ -143,6 +155,27 @@ class Session:
         logits_NC = predict(self.training.model, inputs, batch_size=VALIDATION_BATCH, device=self._ranks.device)
         measured = quality(logits_NC, labels_N)
         return measured.accuracy, measured.nll
+
+    def _is_enough(self, curve: tuple[CurvePoint, ...]) -> bool:
+        """Rank 0 alone has the measurements; its word is for all."""
+        spec = self._plan.record.spec
+        is_last = curve[-1].epoch == spec.training.epochs
+        return self._ranks.is_first and not is_last and is_out_of_patience(curve, spec.evaluation)
+
+    def _keep_weights(self) -> None:
+        """Keep those of this epoch beside what goes on, if they are wanted; the checkpoint that follows knows of it."""
+        spec, best = self._plan.record.spec, best_point(self.state.curve)
+        if spec.evaluation.select == "best" and best is not None and best.epoch == self.state.epoch:
+            self.training.select()
+        # where a run stops early, its trajectory ends there
+        if self.state.epoch in spec.training.snapshot_epochs or (spec.training.snapshots and self.state.stopped_early):
+            self._keep_snapshot()
+
+    def _keep_snapshot(self) -> None:
+        epoch = self.state.epoch
+        self._reporter.says("keeping a snapshot")
+        kept = keep_snapshot(self.training.model, self._plan, self._dataset, self._storage, epoch=epoch)
+        self.state = self.state.model_copy(update={"snapshots": (*self.state.snapshots, kept)})
 
     def _stopped(self, stop: Stop) -> Stop:
         if stop in {Stop.SUPERSEDED, Stop.DIVERGED}:

@@ -34,6 +34,8 @@ class Training:
         self.learner = learner.to(device)
         self.optimizer = make_optimizer(self.learner, spec.optimizer)
         self.schedule = make_schedule(self.optimizer, spec.schedule, num_steps)
+        self.selected: dict[str, Tensor] = {}
+        """The student's tensors, on the CPU, as they were when `select` was last called; empty before that."""
         self._spec = spec
         self._num_steps = num_steps
         self._device = device
@@ -52,6 +54,15 @@ class Training:
     def learning_rate(self) -> float:
         """Of the next step."""
         return float(self.schedule.get_last_lr()[0])
+
+    def select(self) -> None:
+        """Keep the student as it is now, beside the one that goes on."""
+        state = self.model.state_dict()
+        self.selected = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+
+    def take_selected(self) -> None:
+        """Let the student be the one that was selected."""
+        self.model.load_state_dict(self.selected, strict=True)
 
     def step(self, batch: Batch, served: Answers | None, *, number: int) -> Tensor:
         """Learn from one batch.

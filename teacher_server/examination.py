@@ -186,6 +186,7 @@ def _measure(
         taps=tap_shapes(model, card.input),
         trained_on=member.source.trained_on,
         job=member.source.job,
+        epoch=member.source.epoch,
     )
 
 

@@ -78,6 +78,21 @@ class TrainingSpec(Spec):
     """The greatest norm of the gradient."""
     seed: int = Field(default=0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    snapshots: int = Field(default=0, ge=0, le=64)
+    """How often the student's weights are kept on the way, evenly spread, the last time at the end: a teacher's trajectory."""
+
+    @property
+    def snapshot_epochs(self) -> tuple[int, ...]:
+        """The epochs, from 1, after which weights are kept."""
+        return tuple(place * self.epochs // self.snapshots for place in range(1, self.snapshots + 1))
+
+    @model_validator(mode="after")
+    def _snapshots_are_of_epochs(self) -> Self:
+        if self.snapshots > self.epochs:
+            raise ValueError(
+                f"snapshots: weights are kept after whole epochs, and there are {self.epochs}; ask for at most so many"
+            )
+        return self
 
 
 class AnswersSpec(Spec):
@@ -87,9 +102,14 @@ class AnswersSpec(Spec):
 
 
 class EvaluationSpec(Spec):
-    """When the student is measured on validation rows."""
+    """When the student is measured on validation rows, and what follows from that: test rows have no say in it."""
 
     every_epochs: int = Field(default=1, ge=1)
+    """And after the last one."""
+    select: Literal["last", "best"] = "last"
+    """The epoch whose weights are handed over; ``best``: the first of the highest validation accuracy."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many measurements in a row without a higher validation accuracy than before; left out: never."""
 
 
 class ComputeSpec(Spec):
@@ -168,6 +188,17 @@ class JobSpec(Spec):
         if not self.teachers and self.ensemble != MeanProbability():
             raise ValueError(
                 "ensemble: it says how teachers are combined, and 'teachers' is empty; name some, or drop it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _patience_can_end(self) -> Self:
+        patience, every = self.evaluation.patience, self.evaluation.every_epochs
+        measured = -(-self.training.epochs // every)
+        if patience is not None and patience >= measured:
+            raise ValueError(
+                f"evaluation.patience: {patience} measurements after the best one never come to pass, as the training has "
+                f"{measured} in all; lower it or evaluation.every_epochs, or leave it out"
             )
         return self
 

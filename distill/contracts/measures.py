@@ -1,5 +1,7 @@
 """What is measured of a model, and what a finished attempt leaves: the raw material of every report."""
 
+from collections.abc import Sequence
+
 from distill.contracts.base import Digest, Stored
 from distill.contracts.datasets import DatasetFacts
 
@@ -44,6 +46,17 @@ class Selected(Stored):
     quality: Quality
 
 
+class Snapshot(Stored):
+    """The student's weights as they were after an epoch: a folder with ``model.safetensors`` and its card."""
+
+    epoch: int
+    """From 1."""
+    path: str
+    """Below the storage root; an attempt that went on from an earlier one's checkpoint lists its snapshots too."""
+    digest: Digest
+    """Of the weights."""
+
+
 class CurvePoint(Stored):
     """One epoch of a training."""
 
@@ -58,6 +71,12 @@ class CurvePoint(Stored):
     seconds: float
     """Wall time of the epoch's training steps."""
     rows_per_s: float
+
+
+def best_point(curve: Sequence[CurvePoint]) -> CurvePoint | None:
+    """The first epoch of the highest validation accuracy; None where none was measured."""
+    measured = [point for point in curve if point.validation_accuracy is not None]
+    return max(measured, key=lambda point: (point.validation_accuracy or 0.0, -point.epoch), default=None)
 
 
 class Artifact(Stored):
@@ -90,9 +109,11 @@ class AttemptResult(Stored):
     dataset: DatasetFacts
     size: Size
     quality: Quality
-    """Of the last epoch's weights."""
+    """Of the student that is handed over: `selected`, or else the last epoch's weights."""
     selected: Selected | None = None
-    """The epoch that validation rows chose, where its weights were kept and measured."""
+    """The epoch that validation rows chose, where the job asks for that: then this is what is handed over."""
+    last: Quality | None = None
+    """Of the last epoch's weights, where `selected` is there; the same if that is the last epoch."""
     agreement: float | None = None
     """Share of test rows on which student and combined ensemble name the same class."""
     teachers: tuple[TeacherQuality, ...] = ()
@@ -100,6 +121,7 @@ class AttemptResult(Stored):
     """Of all teachers combined as the job file says."""
     curve: tuple[CurvePoint, ...]
     steps: int
+    """Those that were taken: fewer than planned where the training stopped early."""
     phases: dict[str, float]
     """Name -> wall seconds, in order."""
     teacher_rows: int = 0
@@ -107,6 +129,8 @@ class AttemptResult(Stored):
     teacher_wait_s: float = 0.0
     """Seconds in which the student had nothing to learn from."""
     artifacts: tuple[Artifact, ...]
+    snapshots: tuple[Snapshot, ...] = ()
+    """In the order of their epochs, of all attempts."""
     predictions: str
     """Path of ``predictions.json`` (`Predictions`), below the storage root."""
     versions: dict[str, str]

@@ -59,7 +59,7 @@ class ReportModel(Stored):
     seeds: tuple[int, ...] = ()
     """Those that left a result."""
     quality: Quality | None = None
-    """On test data, of the last epoch's weights; None where it was not measured."""
+    """On test data, of the weights that are handed over; None where it was not measured."""
     deviation: Deviation | None = None
     """None with fewer than two seeds."""
     size: Size | None = None
@@ -165,9 +165,11 @@ class ReportJob(Stored):
     """Name -> wall seconds, as the last attempt measured them itself."""
     curve: tuple[CurvePoint, ...] = ()
     quality: Quality | None = None
-    """On test data, of the last epoch's weights."""
+    """On test data, of the weights that are handed over: `selected`, or else the last epoch's."""
     selected: Selected | None = None
-    """On test data, of the weights that validation rows chose."""
+    """On test data, of the weights that validation rows chose, where the job asks for that."""
+    last: Quality | None = None
+    """On test data, of the last epoch's weights, where `selected` is there."""
     agreement: float | None = None
     teacher_rows: int = 0
     """Rows that teachers were asked for, in training and in measuring."""
@@ -176,6 +178,12 @@ class ReportJob(Stored):
     """The job file, with every default written out: posting it again repeats the job."""
     artifacts: tuple[Artifact, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Validation rows ended its training before the planned epochs were over."""
+        may_stop = self.spec.evaluation.patience is not None and bool(self.curve)
+        return may_stop and self.state is JobState.SUCCEEDED and self.curve[-1].epoch < self.spec.training.epochs
 
 
 class Report(Stored):

@@ -192,7 +192,7 @@ class StudySpec(Spec):
 
 
 def without_teachers(job: JobSpec) -> JobSpec:
-    """The same student, data, steps and schedule, taught by labels alone."""
+    """The same student, data, steps and schedule, taught by labels alone; nobody follows it, so it keeps no snapshots."""
     terms = tuple(term for term in job.objective if isinstance(term, LabelsTerm) and extremes(term.weight)[1] > 0)
     smoothing = terms[0].smoothing if terms else 0.0
     return job.model_copy(
@@ -201,6 +201,7 @@ def without_teachers(job: JobSpec) -> JobSpec:
             "ensemble": MeanProbability(),
             "answers": AnswersSpec(),
             "scheme": Offline(),
+            "training": job.training.model_copy(update={"snapshots": 0}),
             "objective": (LabelsTerm(kind="labels", smoothing=smoothing),),
         }
     )

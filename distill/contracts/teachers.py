@@ -13,10 +13,12 @@ from distill.contracts.models import InputSpec, ModelSpec
 
 
 class MemberFromJob(Spec):
-    """The student that a finished job left."""
+    """The student that a finished job left, or what it was after an earlier epoch."""
 
     source: Literal["job"] = "job"
     job: Name
+    epoch: int | None = Field(default=None, ge=1)
+    """One after which the job kept its weights (``training.snapshots``); left out: the student that it handed over."""
 
 
 class MemberFromFile(Spec):
@@ -79,6 +81,8 @@ class MemberManifest(Stored):
     trained_on: DatasetFacts | None = None
     """Known where the member came from a job."""
     job: str | None = None
+    epoch: int | None = None
+    """Of that job, where it is one of its snapshots."""
 
 
 class TeacherManifest(Stored):
@@ -113,6 +117,8 @@ class CheckedMember(Stored):
     """Below the storage root: holds ``model.json`` and ``model.safetensors``."""
     file: MemberFromFile | None = None
     job: str | None = None
+    epoch: int | None = None
+    """Of that job, where it is one of its snapshots."""
     trained_on: DatasetFacts | None = None
 
 

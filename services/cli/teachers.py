@@ -102,6 +102,13 @@ def publish(
     job: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="A finished job whose student becomes a member.")
     ] = None,
+    trajectory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="A finished job with training.snapshots: each of them becomes a member, in the order of their epochs.",
+        ),
+    ] = None,
     weights: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="A safetensors file, below the server's data root.")
     ] = None,
@@ -124,11 +131,16 @@ def publish(
 
     - from finished jobs: `stillhouse teachers publish fashion --job a-1 --job b-2 --job c-3 --alias prod`
     - from files: `stillhouse teachers publish own --weights own/net.safetensors --model net.yaml`
+    - one run's way, epoch after epoch: `stillhouse teachers publish way --trajectory a-1`;
+      a student follows it with `ensemble: {members: {kind: in_order}}` in its job file
 
     The check runs the members and measures them; a version that doesn't pass is REJECTED, and the exit code is 1.
     """
-    spec = _version_spec(job or [], weights or [], model or [], alias=alias, resources=resources)
+    named = [*_from_jobs(job or []), *_from_files(weights or [], model or [])]
+    _check_members(named, trajectory)
     with client_of(context, as_json=as_json) as client:
+        members = named if trajectory is None else _along(client, trajectory)
+        spec = _version_spec(members, alias=alias, resources=resources)
         ensure_named(client, _teacher_spec(name, ""))
         made = client.publish(name, spec)
         if wait:
@@ -185,22 +197,51 @@ def _teacher_spec(name: str, description: str) -> TeacherSpec:
     return made
 
 
-def _version_spec(
-    jobs: list[str], weights: list[str], models: list[Path], *, alias: str | None, resources: str | None
-) -> TeacherVersionSpec:
-    from services.cli.files import as_adapter, validated
+def _from_jobs(jobs: list[str]) -> list[MemberSource]:
+    return [MemberFromJob(job=job) for job in jobs]
 
+
+def _from_files(weights: list[str], models: list[Path]) -> list[MemberSource]:
     if len(weights) != len(models):
         raise InvalidSpec(
             "each --weights needs its own --model", field="model", got=f"{len(models)}", expected=f"{len(weights)}"
         )
-    if not jobs and not weights:
+    return [_member(path, model) for path, model in zip(weights, models, strict=True)]
+
+
+def _check_members(named: list[MemberSource], trajectory: str | None) -> None:
+    if named and trajectory is not None:
         raise InvalidSpec(
-            "a version needs members: give --job ID, or --weights FILE with --model FILE", field="members"
+            "--trajectory makes a version of one job's snapshots alone: leave --job and --weights out",
+            field="trajectory",
         )
-    from_jobs: list[MemberSource] = [MemberFromJob(job=job) for job in jobs]
-    from_files = [_member(path, model) for path, model in zip(weights, models, strict=True)]
-    fields = {"members": [*from_jobs, *from_files], "resources": _resources(resources), "alias": alias}
+    if not named and trajectory is None:
+        raise InvalidSpec(
+            "a version needs members: give --job ID, --trajectory ID, or --weights FILE with --model FILE",
+            field="members",
+        )
+
+
+def _along(client: "StillhouseClient", job: str) -> list[MemberSource]:
+    """The snapshots of a job as members, from its first epoch to its last."""
+    snapshots = client.snapshots(job)
+    if not snapshots:
+        raise InvalidSpec(
+            f"job {job} kept no weights of its way",
+            field="trajectory",
+            got=job,
+            expected="a job with training.snapshots",
+            hint="give the job file training.snapshots, such as 8, and submit it again",
+        )
+    epochs = sorted(snapshot.epoch for snapshot in snapshots)
+    say(f"{job} kept its weights after epochs {', '.join(str(epoch) for epoch in epochs)}")
+    return [MemberFromJob(job=job, epoch=epoch) for epoch in epochs]
+
+
+def _version_spec(members: list[MemberSource], *, alias: str | None, resources: str | None) -> TeacherVersionSpec:
+    from services.cli.files import as_adapter, validated
+
+    fields = {"members": members, "resources": _resources(resources), "alias": alias}
     made: TeacherVersionSpec = validated(as_adapter(TeacherVersionSpec), fields, where="version")
     return made
 

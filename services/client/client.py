@@ -11,7 +11,7 @@ import httpx
 
 from distill.contracts.errors import NotFound
 from distill.contracts.job import JobSpec
-from distill.contracts.measures import Artifact
+from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.records import JobRecord, JobState
 from distill.contracts.report import Report
 from distill.contracts.study import StudySpec
@@ -20,7 +20,7 @@ from services.client.download import download
 from services.client.following import Followed, follow
 from services.client.where import find_server
 from services.client.wire import Wire, error_of
-from services.control_plane.views import ArtifactList, JobPage, LogPage, StudyPage, StudyView, TeacherList
+from services.control_plane.views import ArtifactList, JobPage, LogPage, SnapshotList, StudyPage, StudyView, TeacherList
 
 Kind = Literal["job", "study"]
 LOG_POLL_S = 1.0
@@ -185,6 +185,14 @@ class StillhouseClient:
             Conflict: it has left nothing (yet).
         """
         return self._wire.ask(ArtifactList, "GET", _path("job", job, "artifacts")).items
+
+    def snapshots(self, job: str) -> list[Snapshot]:
+        """The weights that a finished job kept of its way, by epoch.
+
+        Raises:
+            Conflict: it has left nothing (yet).
+        """
+        return self._wire.ask(SnapshotList, "GET", _path("job", job, "snapshots")).items
 
     def download(self, job: str, artifact: Artifact, folder: Path) -> Path:
         """Fetch one of them into ``folder``, and check its digest; returns the file."""

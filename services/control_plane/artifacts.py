@@ -1,44 +1,28 @@
 """What finished jobs left on storage, and how a file goes out."""
 
-import asyncio
 from pathlib import Path
 
 from fastapi import Response
 from fastapi.responses import FileResponse
 
-from distill.contracts.errors import Conflict, DependencyDown, NotFound
-from distill.contracts.measures import Artifact, AttemptResult
+from distill.contracts.errors import NotFound
+from distill.contracts.measures import Artifact, Snapshot
 from services.control_plane.context import Context
-
-
-async def read_result(parts: Context, job: str) -> AttemptResult:
-    """The result of a job that succeeded.
-
-    Raises:
-        NotFound: there is no such job.
-        Conflict: it has no result (yet).
-    """
-    record = await parts.store.job(job)
-    if record.result is None:
-        raise Conflict(
-            f"job {job} is {record.state.value} and has left nothing{'' if record.state.is_final else ' yet'}",
-            got=record.state.value,
-            expected="SUCCEEDED",
-        )
-    path = parts.settings.node.storage / record.result
-    try:
-        return AttemptResult.model_validate_json(await asyncio.to_thread(path.read_text))
-    except OSError as error:
-        raise DependencyDown(f"the result of job {job} can't be read from storage: {error.strerror}") from error
+from services.control_plane.results import read_result
 
 
 async def list_artifacts(parts: Context, job: str) -> tuple[Artifact, ...]:
-    """What the job left. Raises as `read_result`."""
-    return (await read_result(parts, job)).artifacts
+    """What the job left. Raises as `read_result`, and NotFound."""
+    return (await read_result(await parts.store.job(job), parts.settings.node.storage)).artifacts
+
+
+async def list_snapshots(parts: Context, job: str) -> tuple[Snapshot, ...]:
+    """What the job kept of its way. Raises as `list_artifacts`."""
+    return (await read_result(await parts.store.job(job), parts.settings.node.storage)).snapshots
 
 
 async def find_artifact(parts: Context, job: str, name: str) -> Artifact:
-    """The artifact with this name. Raises as `read_result`, and NotFound."""
+    """The artifact with this name. Raises as `list_artifacts`."""
     artifacts = await list_artifacts(parts, job)
     for artifact in artifacts:
         if artifact.name == name:

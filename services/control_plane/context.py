@@ -28,7 +28,8 @@ class Context:
     async def submission(self) -> Submission:
         """What checks and resolves a posted specification, against the cluster as it is now."""
         room = await self.reconciler.resources()
-        return Submission(self.store, data_root=self.settings.node.data_root, room=room)
+        node = self.settings.node
+        return Submission(self.store, data_root=node.data_root, storage=node.storage, room=room)
 
 
 def get_context(request: Request) -> Context:

@@ -64,6 +64,10 @@ VERSIONS = {
             "alias": "prod",
         },
     },
+    "a-trajectory": {
+        "summary": "What one job's student was after several epochs, to be followed with `members: {kind: in_order}`",
+        "value": {"members": [{"source": "job", "job": "teacher-abc234", "epoch": epoch} for epoch in (4, 8, 12)]},
+    },
     "from-a-file": {
         "summary": "One member from a safetensors file in the data root",
         "value": {

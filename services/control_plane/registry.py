@@ -11,6 +11,7 @@ from distill.contracts.facts import (
     VersionRejected,
 )
 from distill.contracts.job import TeacherUse
+from distill.contracts.measures import Snapshot
 from distill.contracts.records import JobRecord, StudyRecord
 from distill.contracts.teachers import (
     CheckedMember,
@@ -74,6 +75,11 @@ def member_of(job: JobRecord) -> CheckedMember:
     """The student that a SUCCEEDED job left."""
     folder = names.attempt_folder(job.id, job.attempt) / "artifacts"
     return CheckedMember(folder=str(folder), job=job.id, trained_on=job.dataset)
+
+
+def snapshot_of(job: JobRecord, snapshot: Snapshot) -> CheckedMember:
+    """What a SUCCEEDED job's student was after an earlier epoch."""
+    return CheckedMember(folder=snapshot.path, job=job.id, epoch=snapshot.epoch, trained_on=job.dataset)
 
 
 def _replace(record: TeacherRecord, number: int, **changes: object) -> TeacherRecord:

@@ -11,7 +11,7 @@ from distill.contracts.models import FileWeights, FolderWeights
 
 
 def reuse_digest(spec: JobSpec, data_root: Path) -> str | None:
-    """Of all that decides what a student becomes that labels alone teach: the job file but for its name and marks.
+    """Of all that decides what a student becomes that labels alone teach: the job file but for its name, marks and snapshots.
 
     A file of the user's counts with its size and its time of change, as it can be written anew under the same name.
 
@@ -22,7 +22,9 @@ def reuse_digest(spec: JobSpec, data_root: Path) -> str | None:
     if not spec.learns_from_labels_alone or not all(file.is_file() for file in files):
         return None
     stamps = [(status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files)]
-    unnamed = digest_of(spec.model_copy(update={"name": "any", "labels": {}}))
+    # snapshots are taken on the way, and change nothing of what becomes of it
+    training = spec.training.model_copy(update={"snapshots": 0})
+    unnamed = digest_of(spec.model_copy(update={"name": "any", "labels": {}, "training": training}))
     return "sha256:" + hashlib.sha256(f"{unnamed} {stamps}".encode()).hexdigest()
 
 

@@ -28,7 +28,8 @@ from services.control_plane.decisions import needs
 from services.control_plane.deployment import replicas_of
 from services.control_plane.generations import WAITING, waits_for
 from services.control_plane.ray_rest import ClusterResources
-from services.control_plane.registry import find_version, member_of, resolve
+from services.control_plane.registry import find_version, member_of, resolve, snapshot_of
+from services.control_plane.results import read_result
 from services.control_plane.reuse import reuse_digest
 from services.control_plane.store import Store
 
@@ -39,12 +40,13 @@ MAX_IDENTITY = 48
 
 
 class Submission:
-    """Checks and resolves against the records, the data root and the cluster."""
+    """Checks and resolves against the records, the data root, what jobs left on storage, and the cluster."""
 
-    def __init__(self, store: Store, *, data_root: Path, room: ClusterResources | None) -> None:
+    def __init__(self, store: Store, *, data_root: Path, storage: Path, room: ClusterResources | None) -> None:
         """``room`` is what the whole cluster has; None while that isn't known, and then it is not checked."""
         self._store = store
         self._data_root = data_root
+        self._storage = storage
         self._room = room
 
     async def job(self, spec: JobSpec) -> JobRecord:
@@ -158,8 +160,22 @@ class Submission:
             case MemberFromFile():
                 confine(self._data_root, source.path, f"{field}.path")
                 return CheckedMember(file=source)
-            case MemberFromJob():
-                return member_of(await self._finished(source.job, f"{field}.job"))
+            case MemberFromJob(job=identity, epoch=epoch):
+                job = await self._finished(identity, f"{field}.job")
+                return member_of(job) if epoch is None else await self._snapshot(job, epoch, f"{field}.epoch")
+
+    async def _snapshot(self, job: JobRecord, epoch: int, field: str) -> CheckedMember:
+        kept = {one.epoch: one for one in (await read_result(job, self._storage)).snapshots}
+        if epoch in kept:
+            return snapshot_of(job, kept[epoch])
+        there = ", ".join(str(number) for number in kept)
+        raise InvalidSpec(
+            f"{field}: job {job.id} kept no weights of epoch {epoch}"
+            + (f"; it kept those of epochs {there}" if kept else ", nor of any other: its training.snapshots is 0"),
+            field=field,
+            got=str(epoch),
+            expected=f"one of {there}" if kept else "a job with training.snapshots",
+        )
 
     async def _finished(self, identity: str, field: str) -> JobRecord:
         try:

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from distill.contracts.base import Spec, Stored
-from distill.contracts.measures import Artifact
+from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 
@@ -40,6 +40,12 @@ class ArtifactList(Stored):
     """What a finished job left."""
 
     items: list[Artifact]
+
+
+class SnapshotList(Stored):
+    """What a finished job kept of its way, by epoch."""
+
+    items: list[Snapshot]
 
 
 class LogPage(Stored):

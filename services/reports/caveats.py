@@ -25,6 +25,7 @@ def caveats(
         *_labels(models),
         *_overlaps(models),
         *_steps(models),
+        *_early_ends(jobs),
         *_reused(jobs),
         *_noise_of_rows([comparison for comparison in comparisons if not comparison.differences]),
         *_noise_of_seeds([comparison for comparison in comparisons if comparison.differences]),
@@ -67,6 +68,33 @@ def _steps(models: Sequence[ReportModel]) -> Iterator[str]:
             which = label(point, generation)
             at = f" at {which}" if which else ""
             yield f"Steps differ{at}: {count(mine)} for the student, {count(theirs)} for its baseline."
+
+
+def _early_ends(jobs: Sequence[ReportJob]) -> Iterator[str]:
+    """Where early stopping gave a student and its baseline of the same seed unequal budgets."""
+    pairs = [(job, baseline) for job in jobs if (baseline := _baseline_of(job, jobs)) is not None]
+    unequal = [
+        (student, baseline)
+        for student, baseline in pairs
+        if student.curve[-1].epoch != baseline.curve[-1].epoch and (student.stopped_early or baseline.stopped_early)
+    ]
+    for student, baseline in unequal[:MANY_JOBS]:
+        yield (
+            f"Early stopping ended the {job_name(student)} after epoch {student.curve[-1].epoch}, and the {job_name(baseline)} "
+            f"after epoch {baseline.curve[-1].epoch}: their budgets are not equal."
+        )
+    if len(unequal) > MANY_JOBS:
+        yield f"So it is with {count(len(unequal) - MANY_JOBS, 'more pair')} of a student and its baseline."
+
+
+def _baseline_of(student: ReportJob, jobs: Sequence[ReportJob]) -> ReportJob | None:
+    """What labels alone taught the same network with the same seed: the baseline, or else the first generation."""
+    if student.role != "student" or not student.curve or student.spec.learns_from_labels_alone:
+        return None
+    mine = (student.point, student.spec.training.seed)
+    alike = [job for job in jobs if job.curve and (job.point, job.spec.training.seed) == mine]
+    untaught = [job for job in alike if job.spec.learns_from_labels_alone]
+    return min(untaught, key=lambda job: job.role != "baseline", default=None)
 
 
 def _reused(jobs: Sequence[ReportJob]) -> Iterator[str]:

@@ -118,6 +118,7 @@ def _report_job(run: Run) -> ReportJob:
             "curve": result.curve,
             "quality": result.quality,
             "selected": result.selected,
+            "last": result.last,
             "agreement": result.agreement,
             "teacher_rows": result.teacher_rows,
             "teacher_wait_s": result.teacher_wait_s,

@@ -89,7 +89,7 @@ def _quality_legend(report: Report) -> str:
         return ""
     said = [
         f"Accuracy, negative log-likelihood (nats) and expected calibration error on {count(measured.num_rows)} test rows "
-        "that no choice was made on, of the last epoch's weights. Agrees: names the same class as the ensemble. "
+        f"that no choice was made on, of {_weights(report)}. Agrees: names the same class as the ensemble. "
         "Keeps: accuracy as a share of the ensemble's. Smaller: the ensemble's parameters divided by its own."
     ]
     if report.alpha is not None and any(model.score is not None for model in report.models):
@@ -102,6 +102,16 @@ def _quality_legend(report: Report) -> str:
         each = numbers({seed for some in seeds for seed in some}, "seed")
         said.append(f"Students and baselines are means over {each}; ± is the sample standard deviation over them.")
     return " ".join(said)
+
+
+def _weights(report: Report) -> str:
+    """Whose weights the figures are of."""
+    selected = [job.selected is not None for job in report.jobs if job.quality is not None]
+    if any(selected):
+        return "the weights that were handed over: those of the best epoch on validation rows" + (
+            "" if all(selected) else ", or of the last epoch where none was selected"
+        )
+    return "the last epoch's weights"
 
 
 def _size_row(model: ReportModel) -> list[str]:

@@ -41,6 +41,10 @@ def _settings(job: ReportJob, *, seeds: Sequence[int]) -> Iterator[str]:
         f"{count(training.epochs, 'epoch')}, batch {count(training.batch_size)}, "
         f"{numbers(seeds, 'seed') if seeds else ''}, {training.precision}, {count(spec.compute.workers, 'worker')}"
     )
+    if spec.evaluation.select == "best":
+        yield "the best epoch on validation rows is handed over"
+    if spec.evaluation.patience is not None:
+        yield f"stops after {count(spec.evaluation.patience, 'measurement')} in a row without a higher validation accuracy"
     yield f"augmentation {spec.dataset.augmentation.policy}"
 
 

@@ -32,7 +32,7 @@ def group_model(group: Group, voice: Voice | None, student_data: DatasetFacts | 
             "deviation": deviation(qualities, agreements) if len(qualities) > 1 else None,
             "size": mean_size([line.size for line in lines if line.size is not None]),
             "agreement": fmean(agreements) if agreements else None,
-            "learned_from": _mean_time([line.learned_from for line in lines if line.learned_from is not None]),
+            "learned_from": _mean_effort([line.learned_from for line in lines if line.learned_from is not None]),
         }
     )
 
@@ -75,8 +75,12 @@ def _line(run: Run, group: Group, voice: Voice | None, student_data: DatasetFact
     )
 
 
-def _mean_time(facts: Sequence[LearnedFrom]) -> LearnedFrom | None:
+def _mean_effort(facts: Sequence[LearnedFrom]) -> LearnedFrom | None:
+    """Rows and labels are the same for all seeds; time differs, and steps do where training stopped early."""
     if not facts:
         return None
     seconds = [one.seconds for one in facts if one.seconds is not None]
-    return facts[0].model_copy(update={"seconds": fmean(seconds) if seconds else None})
+    steps = [one.steps for one in facts if one.steps is not None]
+    return facts[0].model_copy(
+        update={"seconds": fmean(seconds) if seconds else None, "steps": round(fmean(steps)) if steps else None}
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from distill.contracts.measures import CurvePoint
+from distill.contracts.measures import CurvePoint, best_point
 from distill.contracts.report import Comparison, Report, ReportJob, ReportModel
 from services.reports.frontier import cost
 from services.reports.lines import last_generations
@@ -49,17 +49,42 @@ def epochs_table(jobs: Sequence[ReportJob]) -> str:
         "The best epoch is the first of the highest validation accuracy; being chosen by it, that figure is flattered, and "
         "test rows had no say in it."
     )
-    if not any(job.selected for job in jobs):
-        legend += " Its weights were not kept, so it has no test accuracy; every other figure is of the last epoch."
-    return f"{table(head, rows)}\n\n{legend}"
+    return "\n\n".join([table(head, rows), " ".join([legend, _handed_over(jobs), *_early_ends(groups)])])
 
 
 def best_epoch(job: ReportJob) -> CurvePoint | None:
     """The epoch that was selected, or else the first with the highest validation accuracy; None if none was measured."""
     if job.selected is not None:
         return next((point for point in job.curve if point.epoch == job.selected.epoch), None)
-    measured = [point for point in job.curve if point.validation_accuracy is not None]
-    return max(measured, key=lambda point: (point.validation_accuracy or 0.0, -point.epoch), default=None)
+    return best_point(job.curve)
+
+
+def _handed_over(jobs: Sequence[ReportJob]) -> str:
+    """Whose weights every other figure is of: jobs that were reused may have handed over other ones."""
+    selected = [job.selected is not None for job in jobs if job.quality is not None]
+    if all(selected):
+        return "Its weights were handed over, and every other figure of this report is of them."
+    if any(selected):
+        return (
+            "Where it has a test accuracy its weights were handed over; every other figure is of what was handed over."
+        )
+    return "Its weights were not kept, so it has no test accuracy; every other figure is of the last epoch."
+
+
+def _early_ends(groups: Sequence[Sequence[ReportJob]]) -> Iterator[str]:
+    """Which trainings validation rows ended early, and after which epochs."""
+    for group in groups:
+        early = [job for job in group if job.stopped_early]
+        if early:
+            first = early[0]
+            which = label(first.point, first.generation)
+            name = f"{first.role} ({which})" if which else first.role
+            ends = numbers((job.curve[-1].epoch for job in early), "epoch")
+            of = f", {count(len(early))} of {count(len(group))} seeds" if len(early) < len(group) else ""
+            yield (
+                f"The {name} stopped early after {ends} of {count(first.spec.training.epochs)}{of}: its patience of "
+                f"{count(first.spec.evaluation.patience or 0, 'measurement')} without a higher validation accuracy was over."
+            )
 
 
 def _size_row(model: ReportModel, report: Report) -> list[str]:
@@ -117,11 +142,16 @@ def _epoch_row(jobs: Sequence[ReportJob]) -> Iterator[list[str]]:
         f"{first.role} {label(first.point, first.generation)}".rstrip(),
         numbers(point.epoch for point in last),
         _mean(point.validation_accuracy for point in last),
-        _mean(job.quality.accuracy if job.quality else None for job in trained),
+        _mean(_of_last_epoch(job) for job in trained),
         numbers(point.epoch for point in best),
         _mean(point.validation_accuracy for point in best),
         _mean(job.selected.quality.accuracy if job.selected else None for job in trained),
     ]
+
+
+def _of_last_epoch(job: ReportJob) -> float | None:
+    quality = job.last or job.quality
+    return quality.accuracy if quality else None
 
 
 def _mean(shares: Iterator[float | None]) -> str:

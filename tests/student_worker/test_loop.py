@@ -68,6 +68,15 @@ def test_a_finished_rank_leaves_its_figures_card_and_predictions(settings: NodeS
     assert result.phases["check"] == pytest.approx(1.0, abs=0.01)
 
 
+def test_the_last_snapshot_of_a_finished_rank_is_the_student_that_it_hands_over(settings: NodeSettings, redis: Redis):
+    training = {"epochs": 2, "batch_size": 128, "snapshots": 2}
+    result = result_of(run(a_record("kept", a_spec(training=training)), settings, redis), settings)
+    handed_over = next(artifact for artifact in result.artifacts if artifact.name == "model.safetensors")
+    assert [snapshot.epoch for snapshot in result.snapshots] == [1, 2]
+    first, last = (snapshot.digest for snapshot in result.snapshots)
+    assert (last, first != last) == (handed_over.digest, True)
+
+
 def test_a_rank_says_each_station_epoch_and_checkpoint(settings: NodeSettings, redis: Redis):
     run(a_record("stations", a_spec()), settings, redis)
     facts = facts_of(redis, "stations")

@@ -14,12 +14,12 @@ from distill.contracts.facts import CancelAsked
 from distill.contracts.job import JobSpec
 from distill.contracts.records import JobRecord, JobState
 from services.control_plane import examples
-from services.control_plane.artifacts import find_artifact, list_artifacts, send_file
+from services.control_plane.artifacts import find_artifact, list_artifacts, list_snapshots, send_file
 from services.control_plane.context import Context, Parts
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_job
 from services.control_plane.streams import follow, follow_log, last_event_id, read_log, whole_characters
-from services.control_plane.views import ArtifactList, JobPage, LogPage
+from services.control_plane.views import ArtifactList, JobPage, LogPage, SnapshotList
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -142,6 +142,12 @@ async def report_part(job: str, file: str, parts: Parts) -> Response:
 async def artifacts(job: str, parts: Parts) -> ArtifactList:
     """What the finished job left."""
     return ArtifactList(items=list(await list_artifacts(parts, job)))
+
+
+@router.get("/{job}/snapshots", responses=documented(404, 409))
+async def snapshots(job: str, parts: Parts) -> SnapshotList:
+    """The weights that the finished job kept of its way, by epoch: members for a teacher that is followed in order."""
+    return SnapshotList(items=list(await list_snapshots(parts, job)))
 
 
 @router.get("/{job}/artifacts/{name}", responses=documented(404, 409, 416))

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from distill.contracts.measures import Snapshot
 from distill.contracts.records import JobState
 from distill.contracts.study import Child
+from distill.contracts.teachers import MemberFromJob
 from tests.services.cli.conftest import Run
 from tests.services.client.stub_house import House, a_job, a_short_life
 
@@ -156,6 +158,36 @@ def test_a_teacher_is_published_from_jobs_and_waited_for(house: House, stillhous
 def test_a_teacher_without_members_is_refused_before_anything_is_sent(house: House, stillhouse: Run):
     assert stillhouse("teachers", "publish", "fashion").exit_code == 2
     assert house.asked == []
+
+
+def snapshots_of(house: House, job: str, *epochs: int) -> None:
+    house.add(a_job(job))
+    house.snapshots[job] = [
+        Snapshot(epoch=epoch, path=f"runs/{job}/1/snapshots/{epoch}", digest="sha256:" + "0" * 64) for epoch in epochs
+    ]
+
+
+def test_a_trajectory_is_one_version_of_all_snapshots_from_the_first_epoch_to_the_last(house: House, stillhouse: Run):
+    snapshots_of(house, "one", 4, 12, 8)
+    done = stillhouse("teachers", "publish", "way", "--trajectory", "one", "--alias", "prod")
+    assert (done.exit_code, done.stdout) == (0, "way@1\n")
+    assert "one kept its weights after epochs 4, 8, 12" in done.stderr
+    [version] = house.published
+    assert version.members == tuple(MemberFromJob(job="one", epoch=epoch) for epoch in (4, 8, 12))
+
+
+def test_a_trajectory_of_a_job_without_snapshots_is_refused_and_nothing_is_named(house: House, stillhouse: Run):
+    snapshots_of(house, "one")
+    done = stillhouse("teachers", "publish", "way", "--trajectory", "one")
+    assert done.exit_code == 2
+    assert "give the job file training.snapshots" in done.stderr
+    assert house.teachers == {}
+
+
+def test_a_trajectory_and_other_members_make_no_order(house: House, stillhouse: Run):
+    done = stillhouse("teachers", "publish", "way", "--trajectory", "one", "--job", "two")
+    assert (done.exit_code, house.asked) == (2, [])
+    assert "leave --job and --weights out" in done.stderr
 
 
 def test_a_taken_name_ends_with_four(stillhouse: Run):

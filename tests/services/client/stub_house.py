@@ -17,7 +17,7 @@ from distill.contracts.errors import Conflict, NotFound, StillhouseError
 from distill.contracts.events import Event, ProgressEvent
 from distill.contracts.facts import AttemptClaimed, EpochEnded, JobCreated
 from distill.contracts.job import JobSpec
-from distill.contracts.measures import Artifact
+from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.records import JobRecord, JobState, Progress, Reason, StudyRecord
 from distill.contracts.study import StudySpec
 from distill.contracts.teachers import (
@@ -28,7 +28,16 @@ from distill.contracts.teachers import (
     TeacherVersionState,
 )
 from services.control_plane import problems
-from services.control_plane.views import ArtifactList, JobPage, LogPage, StudyPage, StudyView, TeacherList, study_state
+from services.control_plane.views import (
+    ArtifactList,
+    JobPage,
+    LogPage,
+    SnapshotList,
+    StudyPage,
+    StudyView,
+    TeacherList,
+    study_state,
+)
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC = JobSpec.model_validate(
@@ -79,6 +88,9 @@ class House:
         self.jobs: dict[str, JobRecord] = {}
         self.studies: dict[str, StudyRecord] = {}
         self.teachers: dict[str, TeacherRecord] = {}
+        self.snapshots: dict[str, list[Snapshot]] = {}
+        """Of each job."""
+        self.published: list[TeacherVersionSpec] = []
         self.files: dict[str, bytes] = {}
         self.digests: dict[str, str] = {}
         self.sent: list[Sent] = a_short_life()
@@ -180,6 +192,10 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     def artifacts(job: str) -> ArtifactList:
         return ArtifactList(items=[house.artifact(name) for name in house.files])
 
+    @app.get("/v1/jobs/{job}/snapshots")
+    def snapshots(job: str) -> SnapshotList:
+        return SnapshotList(items=house.snapshots[_known(house.jobs, job).id])
+
     @app.get("/v1/jobs/{job}/artifacts/{name}")
     def artifact(job: str, name: str, byte_range: str = Header("bytes=0-", alias="Range")) -> Response:
         start = int(byte_range.removeprefix("bytes=").partition("-")[0])
@@ -230,6 +246,7 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     @app.post("/v1/teachers/{name}/versions", status_code=202)
     def publish(name: str, spec: TeacherVersionSpec) -> TeacherVersion:
         teacher = _known(house.teachers, name)
+        house.published.append(spec)
         version = TeacherVersion(version=1, members=(), resources=spec.resources, alias=spec.alias, created_at=NOON)
         house.teachers[name] = teacher.model_copy(update={"versions": (version,)})
         return version

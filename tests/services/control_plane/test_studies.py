@@ -51,7 +51,9 @@ async def test_every_id_is_a_name_whatever_the_study_is_called(api: httpx.AsyncC
 
 
 async def test_all_students_of_a_sweep_have_the_same_teachers(store: Store, tmp_path: Path):
-    _, jobs = await Submission(store, data_root=tmp_path, room=None).study(StudySpec.model_validate(BOTH))
+    _, jobs = await Submission(store, data_root=tmp_path, storage=tmp_path, room=None).study(
+        StudySpec.model_validate(BOTH)
+    )
     teachers = {job.role.split("-")[0]: [one.reference for one in job.teachers] for job in jobs}
     assert teachers == {"student": ["wise@1"], "baseline": []}
     assert len({job.spec_digest for job in jobs}) == 8
@@ -65,7 +67,7 @@ async def test_a_wrong_file_of_a_point_is_named_as_the_study_names_it(api: httpx
 
 async def test_a_generation_that_can_not_be_served_beside_the_next_is_refused(store: Store, tmp_path: Path):
     body = {"name": "again", "job": TAUGHT, "generations": 2, "generation_replica": {"num_gpus": 1}}
-    submission = Submission(store, data_root=tmp_path, room=ClusterResources(cpus=4))
+    submission = Submission(store, data_root=tmp_path, storage=tmp_path, room=ClusterResources(cpus=4))
     with pytest.raises(NoRoom, match="1 GPUs"):
         await submission.study(StudySpec.model_validate(body))
 
@@ -78,7 +80,7 @@ async def test_cancelling_a_study_ends_what_waits_for_a_generation_too(api: http
 
 
 async def test_a_study_is_reported_when_the_baseline_of_another_ends_last(store: Store, reconciler: Reconciler):
-    submission = Submission(store, data_root=Path(), room=None)
+    submission = Submission(store, data_root=Path(), storage=Path(), room=None)
     spec = StudySpec.model_validate({"name": "pair", "job": TAUGHT | {"limits": {"max_failures": 0}}})
     first, jobs = await submission.study(spec)
     await store.create_jobs(jobs, first)

@@ -18,6 +18,7 @@ from .examples import (
     composed,
     facts,
     job,
+    job_spec,
     member,
     predictions,
     result,
@@ -112,6 +113,32 @@ def test_unequal_steps_are_said():
     assert not any("Steps differ" in c for c in a_report().caveats)
 
 
+def stopped(done: AttemptResult, epoch: int) -> AttemptResult:
+    """The same, had its training ended after this one."""
+    return done.model_copy(update={"curve": done.curve[:epoch], "steps": 80 * epoch})
+
+
+def test_unequal_budgets_by_early_stopping_are_said():
+    spec = job_spec(training={"epochs": 5}, evaluation={"patience": 2})
+    alone = job_spec(teachers=False, training={"epochs": 5}, evaluation={"patience": 2})
+    jobs = {"student": job(teachers=TEACHERS, spec=spec), "baseline": job("baseline", spec=alone)}
+
+    def said(student: int, baseline: int) -> list[str]:
+        done = {
+            "student": stopped(result(0.874, ensemble=0.92, members=(0.9, 0.9, 0.9)), student),
+            "baseline": stopped(result(0.79, role="baseline"), baseline),
+        }
+        report = compose_study(study("student", "baseline"), jobs, done, {}, at=NOON)
+        return [caveat for caveat in report.caveats if "Steps differ" in caveat or "Early stopping" in caveat]
+
+    assert said(student=3, baseline=5) == [
+        "Steps differ: 240 for the student, 400 for its baseline.",
+        "Early stopping ended the student after epoch 3, and the baseline after epoch 5: their budgets are not equal.",
+    ]
+    assert said(student=4, baseline=4) == []
+    assert said(student=5, baseline=5) == []
+
+
 def test_more_attempts_and_waiting_are_said():
     caveats = a_report(num_attempts=2, waited_s=12.3).caveats
     assert any(c.startswith("The student took 2 attempts") for c in caveats)
@@ -128,13 +155,13 @@ def test_a_report_survives_its_own_json():
 
 
 NEW_KEYS: dict[type, set[str]] = {
-    AttemptResult: {"selected"},
+    AttemptResult: {"selected", "last", "snapshots"},
     Size: {"peak_memory_bytes"},
     TeacherQuality: {"agreements"},
     Report: {"alpha", "nearness", "frontier"},
     ReportModel: {"point", "generation", "seeds", "deviation", "retention", "size_reduction", "score"},
     Comparison: {"row_noise", "differences", "point", "generation"},
-    ReportJob: {"point", "generation", "seed", "reused_from", "quality", "selected", "agreement"},
+    ReportJob: {"point", "generation", "seed", "reused_from", "quality", "selected", "last", "agreement"},
 }
 """What contracts have held since reports tell seeds and sizes apart."""
 

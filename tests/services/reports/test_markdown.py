@@ -8,7 +8,7 @@ from distill.contracts.records import JobState
 from services.reports.compose import compose_job, compose_study
 from services.reports.markdown import render_markdown
 
-from .examples import NOON, child, composed, job, quality, result, study, three_members
+from .examples import NOON, child, composed, job, job_spec, quality, result, study, three_members
 
 STUDY = compose_study(
     study("student", "baseline"),
@@ -66,10 +66,31 @@ def test_the_last_epoch_stands_beside_the_best_on_validation_rows():
     assert "| student | 5 | 88.0 % | 87.4 % | 3 | 90.0 % | - |" in page  # the first of two that are equally good
     assert "Its weights were not kept" in page
 
-    kept = early.model_copy(update={"selected": Selected(epoch=4, quality=quality(0.869))})
+    assert "of the last epoch's weights. Agrees" in page
+
+    selected = {"selected": Selected(epoch=4, quality=quality(0.869)), "quality": quality(0.869), "last": early.quality}
+    kept = early.model_copy(update=selected)
     page = render_markdown(compose_job(job(teachers=(three_members(),)), kept, at=NOON))
     assert "| student | 5 | 88.0 % | 87.4 % | 4 | 90.0 % | 86.9 % |" in page
     assert "Its weights were not kept" not in page
+    assert "Its weights were handed over, and every other figure of this report is of them." in page
+    assert "of the weights that were handed over: those of the best epoch on validation rows. Agrees" in page
+    # the headline's and the table's are the figures of what is handed over
+    assert "reaches 86.9 %" in page
+    assert "| **student** fashion-small | cnn, width 8 | 86.9 % |" in page
+
+
+def test_a_training_that_stopped_early_says_after_which_epoch():
+    spec = job_spec(training={"epochs": 20}, evaluation={"select": "best", "patience": 2})
+    page = render_markdown(
+        compose_job(job(teachers=(three_members(),), spec=spec), result(0.874, ensemble=0.92), at=NOON)
+    )
+    said = "The student stopped early after epoch 5 of 20: its patience of 2 measurements without a higher validation accuracy"
+    assert said in page
+    assert (
+        "the best epoch on validation rows is handed over; stops after 2 measurements in a row without a higher" in page
+    )
+    assert "stopped early" not in PAGE
 
 
 def test_seeds_are_told_as_mean_and_deviation():
