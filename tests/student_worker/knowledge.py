@@ -1,11 +1,9 @@
 """A small, trained ensemble on digits, and jobs that learn from it in this process."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from redis import Redis
-from torch import Tensor
 
 from distill.contracts.datasets import DigitsData
 from distill.contracts.job import JobSpec
@@ -17,18 +15,11 @@ from distill.science.datasets import Dataset, load
 from distill.science.inference import predict
 from distill.science.models import build
 from distill.science.weights import save_model
+from examples.in_process import a_record, publish, train
 from student_worker import checkpoints
-from student_worker.plan import Plan
-from student_worker.ranks import Ranks, Stop
-from student_worker.reporting import Reporter
+from student_worker.ranks import Stop
 from student_worker.session import Session
-from student_worker.setup import make_training, prepare
-from teacher_server.examination import examine
-from teacher_server.local import LocalPool
-from tests.student_worker.jobs import a_record
-from tests.teacher_server.small_teachers import a_version, folder_of, resolved
 
-CPU = torch.device("cpu")
 MEMBERS = (
     ZooModel(name="cnn", args=ZooArgs(width=12)),
     ZooModel(name="resnet8", args=ZooArgs(width=8)),
@@ -40,7 +31,7 @@ def a_trained_teacher(settings: NodeSettings, name: str = "wise") -> ResolvedTea
     torch.set_num_threads(1)
     data = load(DigitsData(source="digits"), settings)
     members = [_trained(data, spec, settings, f"{name}-{place}") for place, spec in enumerate(MEMBERS)]
-    return resolved(examine(name, a_version(*members), folder_of(settings, name), settings))
+    return publish(name, members, settings)
 
 
 def a_job(settings: NodeSettings, job: str, teachers: tuple[ResolvedTeacher, ...], **changes: Any) -> JobRecord:
@@ -57,46 +48,14 @@ def a_job(settings: NodeSettings, job: str, teachers: tuple[ResolvedTeacher, ...
 
 
 def trained(
-    record: JobRecord,
-    settings: NodeSettings,
-    redis: Redis,
-    *,
-    attempt: int = 1,
-    stop_at: int | None = None,
-    on_step: Callable[[Session, Tensor], None] | None = None,
+    record: JobRecord, settings: NodeSettings, redis: Redis, *, attempt: int = 1, stop_at: int | None = None
 ) -> Session:
     """Train in this process with the teachers in this process, and pause before step ``stop_at``."""
-    # more threads than cores wait for each other longer than they compute
-    torch.set_num_threads(1)
-    dataset = load(record.spec.dataset, settings)
-    num_steps = dataset.facts.num_train // record.spec.training.batch_size * record.spec.training.epochs
-    plan = Plan(record=record, attempt=attempt, started_at=0.0, checked_at=0.0, num_steps=num_steps)
-    reporter = Reporter(None, attempt=attempt, training=record.spec.training, num_steps=num_steps)
-    ranks = Ranks(0, 1, CPU)
-    training = make_training(plan, settings, redis, ranks, dataset)
-    pool = None
-    if record.teachers:
-        pool = LocalPool(
-            record.teachers,
-            storage=settings.storage,
-            precision=record.spec.answers.precision,
-            taps=training.learner.served_taps,
-        )
-    sessions: list[Session] = []
-    session, lessons = prepare(
-        plan,
-        settings,
-        ranks,
-        reporter,
-        dataset,
-        training,
-        pool,
-        wanted=lambda: Stop.PAUSE if sessions[0].steps_done == stop_at else Stop.NO,
-        applied=lambda: None,
-    )
-    sessions.append(session)
-    session.teach(lessons)
-    return session
+
+    def wanted(session: Session) -> Stop:
+        return Stop.PAUSE if session.steps_done == stop_at else Stop.NO
+
+    return train(record, settings, redis, attempt=attempt, wanted=wanted).session
 
 
 def resumed(record: JobRecord, settings: NodeSettings, redis: Redis, *, cut: int) -> Session:
