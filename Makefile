@@ -1,7 +1,7 @@
 # Everything a fresh clone needs: `make demo`, `make test`. Needs make and Python 3.11 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types imports clean
+.PHONY: help setup demo examples test test-all lint types imports clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -29,6 +29,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup  ## The main job from nothing to its report, in about four minutes on two cores
 	$(BIN)/stillhouse demo
+
+examples: setup  ## Train every example of examples/knowledge, and write docs/examples.md; goes on where it was interrupted
+	$(BIN)/python -m examples.gallery
 
 test: setup  ## All tests but the long ones; prints the ten slowest
 	$(BIN)/python -m pytest

@@ -16,11 +16,12 @@ from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
 from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import ResolvedTeacher
+from examples.in_process import teachers_here
 from student_worker.pool import Pool
 from teacher_server.app import build
 from teacher_server.client import TeacherPool
 from teacher_server.replica import TeacherArgs
-from tests.student_worker.knowledge import a_job, a_trained_teacher, in_process, step_by_step
+from tests.student_worker.knowledge import a_job, a_trained_teacher, step_by_step
 
 STEPS = 50
 STAGES = [{"student": "stages.1", "teacher": "stages.1"}]
@@ -62,7 +63,7 @@ def test_the_losses_of_the_first_50_steps_are_the_same(
     training = {"epochs": 5, "batch_size": 96, "optimizer": {"kind": "adamw", "lr": 0.005}}
     record = a_job(settings, "wherever", (wise,), training=training, **KNOWLEDGE[what])
 
-    local = [loss for _, loss in islice(step_by_step(record, settings, redis, in_process), STEPS)]
+    local = [loss for _, loss in islice(step_by_step(record, settings, redis, teachers_here), STEPS)]
     remote = [loss for _, loss in islice(step_by_step(record, settings, redis, served), STEPS)]
 
     assert len(local) == STEPS

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill.contracts.models import ImageInput, TokensInput, TransformersModel, ZooArgs, ZooModel
+from distill.contracts.models import HeadsSpec, ImageInput, TokensInput, TransformersModel, ZooArgs, ZooModel
 from distill.science.export import export_program
 from distill.science.inference import predict
 from distill.science.inputs import example_input
@@ -61,6 +61,23 @@ def test_other_zoo_models_are_exported_too(tmp_path, name, taken):
 
     logits_NC = torch.export.load(tmp_path / "student.pt2").module()(rows)
     torch.testing.assert_close(logits_NC.detach(), predict(model, rows), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["mean_probability", "mean_logit"])
+def test_a_student_with_a_head_for_each_member_is_exported_with_its_heads(tmp_path, digit_input, how):
+    heads = HeadsSpec(weights=(1.0, 1.0, 2.0), aggregate=how)
+    model = build(ZooModel(name="mlp", args=ZooArgs(hidden=(5,))), input=digit_input, num_classes=4, heads=heads)
+    rows = example_input(digit_input, 6)
+
+    export_program(model, digit_input, tmp_path / "student.pt2")
+
+    with torch.no_grad():
+        one, other, third = model.eval().single(rows).split(4, dim=1)
+    expected_NC = 0.25 * one.softmax(1) + 0.25 * other.softmax(1) + 0.5 * third.softmax(1)
+    if how == "mean_logit":
+        expected_NC = (0.25 * one + 0.25 * other + 0.5 * third).softmax(1)
+    logits_NC = torch.export.load(tmp_path / "student.pt2").module()(rows)
+    torch.testing.assert_close(logits_NC.detach().softmax(1), expected_NC, rtol=0, atol=1e-5)
 
 
 def test_predictions_do_not_depend_on_the_batch_size_nor_change_the_model(digit_input):

@@ -1,6 +1,6 @@
 """A small, trained ensemble on digits, and jobs that learn from it in this process."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,26 +11,16 @@ from distill.contracts.job import JobSpec
 from distill.contracts.models import ModelSpec, ZooArgs, ZooModel
 from distill.contracts.records import CheckpointRef, JobRecord
 from distill.contracts.settings import NodeSettings
-from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import CheckedMember, ResolvedTeacher
 from distill.science.datasets import Dataset, load
 from distill.science.inference import predict
 from distill.science.models import build
 from distill.science.weights import save_model
+from examples.in_process import OpenPool, a_record, prepared, publish, teachers_here, train
 from student_worker import checkpoints
-from student_worker.plan import Plan
-from student_worker.pool import Pool
-from student_worker.ranks import Ranks, Stop
-from student_worker.reporting import Reporter
+from student_worker.ranks import Stop
 from student_worker.session import Session
-from student_worker.setup import make_training, prepare
-from student_worker.targets import Lesson
-from teacher_server.examination import examine
-from teacher_server.local import LocalPool
-from tests.student_worker.jobs import a_record
-from tests.teacher_server.small_teachers import a_version, folder_of, resolved
 
-CPU = torch.device("cpu")
 MEMBERS = (
     ZooModel(name="cnn", args=ZooArgs(width=12)),
     ZooModel(name="resnet8", args=ZooArgs(width=8)),
@@ -42,7 +32,7 @@ def a_trained_teacher(settings: NodeSettings, name: str = "wise") -> ResolvedTea
     torch.set_num_threads(1)
     data = load(DigitsData(source="digits"), settings)
     members = [_trained(data, spec, settings, f"{name}-{place}") for place, spec in enumerate(MEMBERS)]
-    return resolved(examine(name, a_version(*members), folder_of(settings, name), settings))
+    return publish(name, members, settings)
 
 
 def a_job(settings: NodeSettings, job: str, teachers: tuple[ResolvedTeacher, ...], **changes: Any) -> JobRecord:
@@ -58,65 +48,24 @@ def a_job(settings: NodeSettings, job: str, teachers: tuple[ResolvedTeacher, ...
     return a_record(job, JobSpec.model_validate(content | changes), teachers=teachers)
 
 
-OpenPool = Callable[[JobRecord, NodeSettings, Sequence[MemberTap]], Pool | None]
-
-
-def in_process(record: JobRecord, settings: NodeSettings, taps: Sequence[MemberTap]) -> Pool | None:
-    """The teachers in this process."""
-    if not record.teachers:
-        return None
-    return LocalPool(record.teachers, storage=settings.storage, precision=record.spec.answers.precision, taps=taps)
-
-
 def trained(
     record: JobRecord, settings: NodeSettings, redis: Redis, *, attempt: int = 1, stop_at: int | None = None
 ) -> Session:
     """Train in this process with the teachers in this process, and pause before step ``stop_at``."""
-    session, lessons = _prepared(record, settings, redis, in_process, attempt=attempt, stop_at=stop_at)
-    session.teach(lessons)
-    return session
+
+    def wanted(session: Session) -> Stop:
+        return Stop.PAUSE if session.steps_done == stop_at else Stop.NO
+
+    return train(record, settings, redis, attempt=attempt, wanted=wanted).session
 
 
 def step_by_step(
-    record: JobRecord, settings: NodeSettings, redis: Redis, open_pool: OpenPool = in_process
+    record: JobRecord, settings: NodeSettings, redis: Redis, open_pool: OpenPool = teachers_here
 ) -> Iterator[tuple[Session, float]]:
     """The same training a step at a time, without measuring or saving: the session after each step, and its loss."""
-    session, lessons = _prepared(record, settings, redis, open_pool)
-    for number, (batch, said) in enumerate(lessons):
-        yield session, float(session.training.step(batch, said, number=number))
-
-
-def _prepared(
-    record: JobRecord,
-    settings: NodeSettings,
-    redis: Redis,
-    open_pool: OpenPool,
-    *,
-    attempt: int = 1,
-    stop_at: int | None = None,
-) -> tuple[Session, Iterator[Lesson]]:
-    # more threads than cores wait for each other longer than they compute
-    torch.set_num_threads(1)
-    dataset = load(record.spec.dataset, settings)
-    num_steps = dataset.facts.num_train // record.spec.training.batch_size * record.spec.training.epochs
-    plan = Plan(record=record, attempt=attempt, started_at=0.0, checked_at=0.0, num_steps=num_steps)
-    reporter = Reporter(None, attempt=attempt, training=record.spec.training, num_steps=num_steps)
-    ranks = Ranks(0, 1, CPU)
-    training = make_training(plan, settings, redis, ranks, dataset)
-    sessions: list[Session] = []
-    session, lessons = prepare(
-        plan,
-        settings,
-        ranks,
-        reporter,
-        dataset,
-        training,
-        open_pool(record, settings, training.learner.served_taps),
-        wanted=lambda: Stop.PAUSE if sessions[0].steps_done == stop_at else Stop.NO,
-        applied=lambda: None,
-    )
-    sessions.append(session)
-    return session, lessons
+    ready = prepared(record, settings, redis, open_pool=open_pool)
+    for number, (batch, said) in enumerate(ready.lessons):
+        yield ready.session, float(ready.session.training.step(batch, said, number=number))
 
 
 def resumed(record: JobRecord, settings: NodeSettings, redis: Redis, *, cut: int) -> Session:

@@ -41,12 +41,14 @@ class ManyHeads(Classifier):
 
     def heads(self, inputs: Tensor) -> Tensor:
         """Each head's logits, (N, M, C) float32."""
-        logits: Tensor = self.single(inputs)
-        return logits.reshape(len(logits), len(self.spec.weights), -1)
+        logits: Tensor = self.single(inputs)  # (N, M C)
+        return logits.reshape(-1, len(self.spec.weights), logits.shape[1] // len(self.spec.weights))
 
     def together(self, heads_NMC: Tensor) -> Tensor:
         """The heads' logits as one, (N, C)."""
-        return aggregate(heads_NMC, self.shares_M.expand(len(heads_NMC), -1), how=self.spec.aggregate, temperature=1.0)
+        # the exported program takes any number of rows, which `len` would make a constant
+        shares_NM = self.shares_M.expand(heads_NMC.shape[0], -1)
+        return aggregate(heads_NMC, shares_NM, how=self.spec.aggregate, temperature=1.0)
 
 
 def folded(model: ManyHeads) -> Classifier:
