@@ -35,6 +35,7 @@ def test_each_member_is_held_against_the_voice_of_all(settings: NodeSettings):
         (teacher,),
         FakePool(answer_with=a_loud_and_a_quiet_member),
         ensemble=MeanProbability(),
+        best=None,
         device=torch.device("cpu"),
     )
 
