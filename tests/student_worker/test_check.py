@@ -133,3 +133,66 @@ def test_a_file_to_start_from_must_be_there_inside_the_data_root_and_fit(
     student: dict[str, Any] = MLP | {"init_from": {"source": "file", "path": path}}
     with pytest.raises(error):
         check(a_record("file", a_spec(student=student)), settings, redis)
+
+
+VIT = {
+    "source": "transformers",
+    "model_type": "vit",
+    "config": {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "patch_size": 4,
+    },
+}
+SOFT_TARGETS = {"kind": "soft_targets"}
+
+
+def a_refused(settings: NodeSettings, redis: Redis, **changes: Any) -> InvalidSpec:
+    """Why a student of digits with two teachers' maps and vectors is refused."""
+    teacher = a_teacher(classes=DIGITS)
+    members = tuple(m.model_copy(update={"taps": {"map": (4, 8, 8), "vector": (9,)}}) for m in teacher.manifest.members)
+    wise = teacher.model_copy(update={"manifest": teacher.manifest.model_copy(update={"members": members})})
+    spec = a_spec(**{"teachers": [{"name": wise.reference}], "objective": [SOFT_TARGETS]} | changes)
+    with pytest.raises(InvalidSpec) as error:
+        check(a_record("refused", spec, teachers=(wise,)), settings, redis)
+    return error.value
+
+
+def test_heads_that_do_not_fold_are_refused_before_they_are_trained(settings: NodeSettings, redis: Redis):
+    heads = {"combine": "per_member_heads", "aggregate": "mean_logit", "export": "folded"}
+    error = a_refused(settings, redis, student=VIT, ensemble=heads)
+    assert error.details["field"] == "ensemble.export"
+    assert "can't be folded" in error.message
+
+
+def test_the_best_member_is_not_chosen_without_labelled_validation_rows(settings: NodeSettings, redis: Redis):
+    images = np.zeros((40, 1, 8, 8), np.uint8)
+    np.savez(settings.data_root / "nobody.npz", inputs=images, labels=np.full(40, -1))
+    np.savez(settings.data_root / "somebody.npz", inputs=images, labels=np.arange(40) % 10)
+    files = {"source": "npz", "train": "nobody.npz", "test": "somebody.npz"}
+    unlabelled = files | {"classes": list(DIGITS), "labels": {"kind": "none"}}
+    best = {"combine": "mean_probability", "members": {"kind": "best"}}
+    error = a_refused(settings, redis, dataset=unlabelled, ensemble=best, training={"batch_size": 8})
+    assert error.details["field"] == "ensemble.members.kind"
+
+
+@pytest.mark.parametrize(
+    ("term", "field", "said"),
+    [
+        ({"kind": "hint", "pairs": [{"student": "stages.0", "teacher": "map"}]}, "objective.1.pairs.0", "can't be bridged"),
+        ({"kind": "attention", "pairs": [{"student": "stages.0", "teacher": "vector"}]}, "objective.1.pairs.0",
+         "'vector' gives (9,): attention needs maps"),
+        ({"kind": "hint", "regressor": "identity", "pairs": [{"student": "stages.0", "teacher": "vector"}]},
+         "objective.1.pairs.0", "is 16 wide and 'vector' 9"),
+        ({"kind": "hint", "pairs": [{"student": "stages.1", "teacher": "vector"}]}, "objective.1.pairs.0.student",
+         "has no module 'stages.1'"),
+    ],
+)  # fmt: skip
+def test_features_of_the_pool_that_no_bridge_joins_are_refused_before_it_is_asked(
+    settings: NodeSettings, redis: Redis, term: dict[str, Any], field: str, said: str
+):
+    error = a_refused(settings, redis, objective=[SOFT_TARGETS, term])
+    assert error.details["field"] == field
+    assert said in error.message

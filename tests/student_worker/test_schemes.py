@@ -187,3 +187,20 @@ def test_peers_learn_from_a_served_teacher_and_from_each_other_at_once(settings:
     session = trained(record, settings, redis)
     assert accuracy(session, settings) > 0.85
     goes_on(record, settings, redis)
+
+
+def test_peers_may_have_a_head_for_each_member_too(settings: NodeSettings, redis: Redis):
+    record = a_job(
+        settings,
+        "peers-with-heads",
+        (a_trained_teacher(settings, name="of-heads"),),
+        scheme={"kind": "online", "peers": [MLP]},
+        ensemble={"combine": "per_member_heads"},
+        objective=[{"kind": "soft_targets"}, {"kind": "soft_targets", "temperature": 1.0, "target": {"from": "peers"}}],
+        training=TRAINING,
+    )
+    session = trained(record, settings, redis)
+    # peers compare what they say as a whole: their heads aggregated
+    assert [student.net.head.out_features for student in session.training.learner.students] == [20, 20]
+    assert accuracy(session, settings) > 0.85
+    goes_on(record, settings, redis)
