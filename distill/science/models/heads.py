@@ -42,11 +42,11 @@ class ManyHeads(Classifier):
     def heads(self, inputs: Tensor) -> Tensor:
         """Each head's logits, (N, M, C) float32."""
         logits: Tensor = self.single(inputs)  # (N, M C)
-        return logits.unflatten(1, (len(self.spec.weights), -1))
+        # the exported program takes any number of rows, and `len` would make that a constant
+        return logits.reshape(logits.shape[0], len(self.spec.weights), -1)
 
     def together(self, heads_NMC: Tensor) -> Tensor:
         """The heads' logits as one, (N, C)."""
-        # the exported program takes any number of rows, which `len` would make a constant
         shares_NM = self.shares_M.expand(heads_NMC.shape[0], -1)
         return aggregate(heads_NMC, shares_NM, how=self.spec.aggregate, temperature=1.0)
 
