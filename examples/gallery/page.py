@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 from distill.contracts.base import now
 from examples.gallery.rows import Row, accuracies
@@ -36,7 +36,7 @@ def page(rows: Sequence[Row], skipped: Sequence[str], *, command: str) -> str:
 _READING = (
     "Accuracy on test rows, mean ± sample standard deviation over the training seeds; the teachers, the labelled rows and "
     "the test rows are the same for all seeds. The baseline is the same student at the same number of steps from the "
-    "labels alone. The ensemble is measured as the job combines it. Seconds are those of one training in one process."
+    "labels alone. The ensemble is measured as the job combines it. Seconds are the median training's, in one process."
 )
 
 
@@ -68,23 +68,40 @@ def _heads(rows: Sequence[Row]) -> list[str]:
     if not set(COMPARED) <= by_name.keys():
         return []
     averaged = by_name[AVERAGED]
-    head = "| how the student learns from them | student | parameters | beyond averaged answers, points |\n|---|---|---|---|"
-    lines = [_beside(by_name[name], averaged) for name in COMPARED]
+    others = {name: _beyond(by_name[name], averaged) for name in COMPARED if name != AVERAGED}
+    lines = [_beside(by_name[name], others.get(name)) for name in COMPARED]
     return [
         "## A head for each member, averaged answers, one teacher",
         f"The same ensemble, labels, steps and student, {len(averaged.students)} seeds; the last column is the mean "
         "difference from `mean-probability` at the same seed, ± two standard errors of it.",
-        "\n".join([head, *lines]),
+        "\n".join([_HEADS_HEAD, *lines]),
+        _told(others),
     ]
 
 
-def _beside(row: Row, averaged: Row) -> str:
-    differences = [
-        one - other for one, other in zip(accuracies(row.students), accuracies(averaged.students), strict=True)
-    ]
-    error = 2 * stdev(differences) / sqrt(len(differences)) if len(differences) > 1 else 0.0
-    beyond = "-" if row is averaged else f"{_points(fmean(differences))} ± {100 * error:.1f}"
-    return f"| {_linked(row)} | {_share(accuracies(row.students))} | {row.students[0].parameters:,} | {beyond} |"
+_HEADS_HEAD = (
+    "| how the student learns from them | student | parameters | beyond averaged answers, points |\n|---|---|---|---|"
+)
+
+
+def _told(others: dict[str, tuple[float, float]]) -> str:
+    """Who differs from averaged answers, in words."""
+    differing = [name for name, (beyond, error) in others.items() if abs(beyond) > error]
+    if not differing:
+        return "None of them differs from averaged answers by more than that: here these ways are worth the same."
+    return f"More than that from averaged answers differs: {', '.join(differing)}."
+
+
+def _beyond(row: Row, averaged: Row) -> tuple[float, float]:
+    """The mean difference at the same seed, and two standard errors of it."""
+    pairs = zip(accuracies(row.students), accuracies(averaged.students), strict=True)
+    differences = [one - other for one, other in pairs]
+    return fmean(differences), 2 * stdev(differences) / sqrt(len(differences))
+
+
+def _beside(row: Row, beyond: tuple[float, float] | None) -> str:
+    told = "-" if beyond is None else f"{_points(beyond[0])} ± {100 * beyond[1]:.1f}"
+    return f"| {_linked(row)} | {_share(accuracies(row.students))} | {row.students[0].parameters:,} | {told} |"
 
 
 def _line(row: Row) -> str:
@@ -95,8 +112,8 @@ def _line(row: Row) -> str:
         _share(accuracies(row.students)),
         _share(accuracies(row.baselines)) if row.baselines else "-",
         f"**{_points(row.gain)}**" if row.pays else _points(row.gain),
-        f"{fmean(ensembles):.1%}".replace("%", " %") if ensembles else "-",
-        f"{fmean(result.seconds for result in row.students):.1f}",
+        f"{100 * fmean(ensembles):.1f} %" if ensembles else "-",
+        f"{median(result.seconds for result in row.students):.1f}",
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -89,7 +89,7 @@ class Runs:
         return result
 
     def _trained(self, identity: str, spec: JobSpec, teachers: tuple[ResolvedTeacher, ...]) -> Result:
-        # a job without teachers and from no other job's weights never asks this one
+        # nobody asks this Redis: no example starts from another job's weights
         trained = train(a_record(identity, spec, teachers), self._settings, Redis())
         measured = trained.measured()
         shutil.rmtree(self._settings.storage / "runs" / identity / "1" / "checkpoints", ignore_errors=True)

@@ -159,3 +159,4 @@ def test_heads_are_compared_with_averaged_answers_seed_by_seed():
     # differences of 2 and 4 points: their mean's standard error is sqrt(2) / sqrt(2) = 1
     assert "| each | 94.0 % ± 2.8 | 10 | +3.0 ± 2.0 |" in lines
     assert "| mean-probability | 91.0 % ± 1.4 | 10 | - |" in lines
+    assert lines[-1] == "More than that from averaged answers differs: each."
