@@ -28,7 +28,7 @@ from student_worker.session import Session
 from tests.student_worker import test_loop
 from tests.student_worker.jobs import a_record, a_spec, a_teacher, taught_by
 from tests.student_worker.knowledge import resumed, trained
-from tests.student_worker.two_ranks import trained_by_two
+from tests.student_worker.two_ranks import fake_pool, trained_by_two
 
 STEPS = 10
 """Of an epoch."""
@@ -236,9 +236,9 @@ def test_two_ranks_stop_early_after_the_same_epoch(settings: NodeSettings, tmp_p
     teacher = a_teacher(classes=tuple("0123456789"))
     training = {"epochs": 3, "batch_size": 128, "optimizer": {"kind": "sgd", "lr": 1e-12}}
     spec = taught_by(teacher, training=training, evaluation={"select": "best", "patience": 1})
-    (_, whole), (_, again) = trained_by_two(
-        a_record("both-stop", spec, teachers=(teacher,)), settings, tmp_path, cut=13
-    )
+    record = a_record("both-stop", spec, teachers=(teacher,))
+    found = trained_by_two([record], settings, tmp_path, cut=13, open_pool=fake_pool)
+    (_, whole), (_, again) = found[record.id]
     assert [point.epoch for point in whole] == [point.epoch for point in again] == [1, 2]
 
 

@@ -8,6 +8,7 @@ from redis import Redis
 
 from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
+from examples.in_process import teachers_here
 from student_worker.session import Session
 from tests.student_worker import knowledge
 from tests.student_worker.fakes import FakePool
@@ -89,7 +90,7 @@ def by_two(
 ) -> dict[str, tuple[Trained, Trained]]:
     """What two ranks learned of each, in one go, and cut before step 4."""
     folder = tmp_path_factory.mktemp("by-two")
-    found = trained_by_two(list(jobs.values()), settings, folder, cut=4, open_pool=knowledge.in_process)
+    found = trained_by_two(list(jobs.values()), settings, folder, cut=4, open_pool=teachers_here)
     return {name: found[job.id] for name, job in jobs.items()}
 
 
