@@ -26,6 +26,7 @@ from services.cli.main import app
 from services.control_plane.life import EDGES
 from services.control_plane.main import create_app
 from services.control_plane.settings import Settings
+from tests.bad_input.cases import AT_CHECK, AT_SUBMIT, AT_SUBMIT_OF_STUDY
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").glob("*.md")])
@@ -262,3 +263,8 @@ def defined_by(node: ast.stmt) -> set[str]:
         case ast.AnnAssign(target=ast.Name(id=name)):
             return {name}
     return set()
+
+
+def test_the_readme_counts_the_mistakes_that_are_told():
+    (count,) = re.findall(r"\[(\d+) of them, and their answers\]", README)
+    assert int(count) == len(AT_SUBMIT) + len(AT_SUBMIT_OF_STUDY) + len(AT_CHECK)
