@@ -132,6 +132,15 @@ class PerMemberHeads(_Ensemble):
     """``folded``: one linear head that says the very same, which is possible for ``mean_logit``."""
 
     @model_validator(mode="after")
+    def _every_head_learns(self) -> Self:
+        if self.members.kind == "best":
+            raise ValueError(
+                "members: with the best member alone the other heads would stay as they were drawn; let all speak, or "
+                "combine by 'mean_probability'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _folding_is_exact(self) -> Self:
         if self.export == "folded" and self.aggregate != "mean_logit":
             raise ValueError(

@@ -65,8 +65,8 @@ class TrainingSpec(Spec):
     """How the student is trained.
 
     An epoch has ``rows // batch_size`` steps, where rows are all training rows of the dataset section, labelled or not.
-    A job without teachers draws its batches from the labelled rows alone, in as many passes as fill the same steps:
-    so student and baseline take equal steps.
+    A job that labels alone teach draws its batches from the labelled rows alone, in as many passes as fill the same
+    steps: so student and baseline take equal steps.
     """
 
     epochs: int = Field(default=10, ge=1, le=100_000)

@@ -1,4 +1,4 @@
-"""Values over a training's progress: a number, or how it changes from the first step (0) to the last (1)."""
+"""Values over a training's progress: a number, or how it changes from the first step (0) to after the last (1)."""
 
 import math
 from bisect import bisect_right
@@ -15,7 +15,7 @@ class _Ramp(Spec):
     begin: float = Field(default=0.0, ge=0, lt=1)
     """Progress up to which the value is ``start``."""
     end: float = Field(default=1.0, gt=0, le=1)
-    """Progress from which on it is ``stop``; 1 is the last step."""
+    """Progress from which on it is ``stop``; 1 is after the last step."""
 
     @model_validator(mode="after")
     def _begins_before_it_ends(self) -> Self:
@@ -133,4 +133,4 @@ def check_moments(at: tuple[float, ...], num_values: int) -> None:
     if len(at) != num_values - 1:
         raise ValueError(f"{num_values} values need {num_values - 1} moments in 'at' between them, not {len(at)}")
     if not all(before < after for before, after in zip((0.0, *at), (*at, 1.0), strict=True)):
-        raise ValueError(f"'at' must rise between 0 (the first step) and 1 (the last), and says {list(at)}")
+        raise ValueError(f"'at' must rise between 0 (the first step) and 1 (the end), and says {list(at)}")

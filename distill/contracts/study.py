@@ -156,7 +156,8 @@ class StudySpec(Spec):
 
     @property
     def _has_baseline(self) -> bool:
-        return self.baseline and not self.job.learns_from_labels_alone
+        supervised_deeply = any(term.at for term in self.job.objective if isinstance(term, LabelsTerm))
+        return self.baseline and (supervised_deeply or not self.job.learns_from_labels_alone)
 
     @property
     def _later(self) -> tuple[str, tuple[Term, ...]]:
@@ -193,8 +194,8 @@ class StudySpec(Spec):
 
 def without_teachers(job: JobSpec) -> JobSpec:
     """The same student, data, steps and schedule, taught by labels alone; nobody follows it, so it keeps no snapshots."""
-    terms = tuple(term for term in job.objective if isinstance(term, LabelsTerm) and extremes(term.weight)[1] > 0)
-    smoothing = terms[0].smoothing if terms else 0.0
+    labels = [term for term in job.objective if isinstance(term, LabelsTerm) and term.at is None]
+    smoothing = next((term.smoothing for term in labels if extremes(term.weight)[1] > 0), 0.0)
     return job.model_copy(
         update={
             "teachers": (),

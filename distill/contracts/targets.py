@@ -60,6 +60,11 @@ def check_target(term: TaughtTerm, scheme: SchemeSpec, *, num_teachers: int, fie
                 f"{field}.target.teacher: there is none at position {teacher}; those in 'teachers' go from 0 to "
                 f"{num_teachers - 1}"
             )
+        case FusedTarget(), Online(fusion=Fusion()) if isinstance(term, FeatureTerm):
+            raise ValueError(
+                f"{field}.target: '{term.kind}' compares modules, and the fused head has none to name; take a term on "
+                "answers, or the target 'peers'"
+            )
         case SelfTarget(), SelfTaught():
             _check_not_itself(term, field)
         case (ServedTarget(), _) | (PeersTarget(), Online()):
@@ -81,7 +86,7 @@ def check_all_used(scheme: SchemeSpec, objective: Sequence[Term]) -> None:
     Raises:
         ValueError: beginning with the field to mend.
     """
-    used = {term.target.source for term in taught_terms(objective)}
+    used = {term.target.source for term in taught_terms(objective) if extremes(term.weight)[1] > 0}
     supplied = {
         "scheme.peers": ({"peers", "fused"}, isinstance(scheme, Online)),
         "scheme.fusion": ({"fused"}, isinstance(scheme, Online) and scheme.fusion is not None),
@@ -92,7 +97,8 @@ def check_all_used(scheme: SchemeSpec, objective: Sequence[Term]) -> None:
         if is_there and not sources & used:
             source = field.removeprefix("scheme.").replace("fusion", "fused")
             raise ValueError(
-                f"{field}: no term of the objective learns from it; give one 'target: {{from: {source}}}', or drop it"
+                f"{field}: no term of the objective learns from it; give one 'target: {{from: {source}}}' and a weight > 0, "
+                "or drop it"
             )
 
 

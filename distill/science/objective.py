@@ -284,8 +284,8 @@ def _modules(side: str | tuple[str, str]) -> tuple[str, ...]:
 
 
 def _key(module: str) -> str:
-    """torch forbids dots in the names of modules."""
-    return module.replace(".", "/")
+    """torch forbids dots in the names of modules, and names that its containers have themselves."""
+    return "at/" + module.replace(".", "/")
 
 
 def _names(terms: Sequence[Term]) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ class Average(nn.Module):
 
     @torch.no_grad()
     def look(self, inputs: Tensor, names: Sequence[str]) -> Output:
-        """What the average says: without dropout, and with its own running statistics."""
+        """What the average says: without dropout, and with the student's latest running statistics."""
         self.model.eval()
         return look(self.model, inputs, names)
 

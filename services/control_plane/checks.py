@@ -5,11 +5,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from distill.contracts.classes import difference
-from distill.contracts.datasets import DatasetSpec
-from distill.contracts.ensemble import AllMembers, SteppedMembers, Weighted
+from distill.contracts.datasets import DatasetSpec, NoLabels
+from distill.contracts.ensemble import AllMembers, PerMemberHeads, SteppedMembers, Weighted
 from distill.contracts.errors import InvalidSpec, NoRoom
 from distill.contracts.job import JobSpec
-from distill.contracts.objective import FeatureTerm, FlowPair, Pair, ServedTarget, TaughtTerm
+from distill.contracts.objective import (
+    FeatureTerm,
+    FlowPair,
+    LabelsTerm,
+    Pair,
+    ResponseTerm,
+    ServedTarget,
+    TaughtTerm,
+)
+from distill.contracts.schedules import extremes
 from distill.contracts.teachers import MemberManifest, ResolvedTeacher, TeacherManifest
 from services.control_plane.ray_rest import ClusterResources
 
@@ -82,6 +91,8 @@ def check_heard(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str)
         InvalidSpec: at some moment all who speak have the weight 0, or a term means members of whom none ever speaks.
     """
     moments = list(_speaking(spec, teachers))
+    _check_every_head(spec, teachers, prefix)
+    _check_never_silent(spec, teachers, moments, prefix)
     weights = spec.ensemble.weights if isinstance(spec.ensemble, Weighted) else None
     everyone = [number for number, _ in enumerate(_members(teachers))]
     meant = {f"{prefix}ensemble.weights": everyone} if everyone else {}
@@ -106,6 +117,61 @@ def check_heard(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str)
                     got=_called(unheard),
                     expected="a weight > 0 for somebody who speaks",
                 )
+
+
+def _check_never_silent(
+    spec: JobSpec, teachers: Sequence[ResolvedTeacher], moments: Sequence[set[int]], prefix: str
+) -> None:
+    """See that no step goes by at which nobody teaches anything.
+
+    Raises:
+        InvalidSpec: the pool alone teaches, and there are steps at which none of those who speak is meant.
+    """
+    terms = [term for term in spec.objective if extremes(term.weight)[1] > 0]
+    served = [term.target for term in terms if isinstance(term, TaughtTerm) and isinstance(term.target, ServedTarget)]
+    has_labels = not isinstance(spec.dataset.labels, NoLabels)
+    others = [
+        term
+        for term in terms
+        if (has_labels if isinstance(term, LabelsTerm) else not isinstance(term.target, ServedTarget))
+    ]
+    if others or not served:
+        return
+    meant = {number for target in served for number, *_ in _targeted(target, teachers)}
+    for moment in moments:
+        if not moment & meant:
+            raise InvalidSpec(
+                f"{prefix}ensemble.members: there are steps at which only {_called(sorted(moment))} would speak, whom no "
+                "term's target means: nothing would be learned",
+                field=f"{prefix}ensemble.members",
+                got=_called(sorted(moment)),
+                expected=f"somebody of {_called(sorted(meant))} at every step",
+            )
+
+
+def _check_every_head(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) -> None:
+    """See that each member's head is taught.
+
+    Raises:
+        InvalidSpec: the student has a head for each member, and no term on answers means some of them.
+    """
+    if not isinstance(spec.ensemble, PerMemberHeads):
+        return
+    heard = {
+        number
+        for term in spec.objective
+        if isinstance(term, ResponseTerm) and term.at is None and extremes(term.weight)[1] > 0
+        if isinstance(term.target, ServedTarget)
+        for number, *_ in _targeted(term.target, teachers)
+    }
+    silent = [number for number, _ in enumerate(_members(teachers)) if number not in heard]
+    if silent:
+        raise InvalidSpec(
+            f"{prefix}ensemble: the heads of {_called(silent)} would stay as they were drawn, as no term on answers means "
+            "them; drop the 'target' of one, or combine otherwise",
+            field=f"{prefix}ensemble.combine",
+            got=_called(silent),
+        )
 
 
 def _speaking(spec: JobSpec, teachers: Sequence[ResolvedTeacher]) -> Iterator[set[int]]:

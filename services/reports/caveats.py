@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from distill.contracts.measures import Size
+from distill.contracts.objective import FeatureTerm, LabelsTerm, ResponseTerm
 from distill.contracts.records import JobState
 from distill.contracts.report import Comparison, Frontier, ModelRole, ReportJob, ReportModel
+from distill.contracts.schedules import extremes
 from services.reports.headline import failure, job_name
 from services.reports.words import count, label, listing, points, seconds
 
@@ -22,6 +24,7 @@ def caveats(
     """Failures first, then what was seen in training, then how figures were taken."""
     return (
         *(failure(job) for job in jobs if job.state is not JobState.SUCCEEDED),
+        *_untaught_answers(jobs),
         *_labels(models),
         *_overlaps(models),
         *_steps(models),
@@ -34,6 +37,21 @@ def caveats(
         *_waits(jobs),
         *_latency(models),
     )
+
+
+def _untaught_answers(jobs: Sequence[ReportJob]) -> Iterator[str]:
+    for job in jobs:
+        reaching = [
+            term
+            for term in job.spec.objective
+            if isinstance(term, LabelsTerm | ResponseTerm) and term.at is None and extremes(term.weight)[1] > 0
+        ]
+        heads = [pair for term in job.spec.objective if isinstance(term, FeatureTerm) for pair in term.pairs]
+        if not reaching and not any(pair.student == "head" for pair in heads):
+            yield (
+                f"No term of {job_name(job)} reaches the student's last layer: its answers are those of the weights that "
+                "it started from. As a first stage of another job (init_from) that is meant so."
+            )
 
 
 def _labels(models: Sequence[ReportModel]) -> Iterator[str]:

@@ -145,3 +145,10 @@ def test_a_study_that_can_not_be_is_refused_with_its_field(change: dict[str, Any
     (problem,) = explain(caught.value.errors(include_url=False), body)
     assert problem.field == field
     assert said in problem.message
+
+
+def test_deep_supervision_has_the_plain_student_for_its_baseline():
+    early = {"kind": "labels", "at": "stages.0", "smoothing": 0.3}
+    jobs = jobs_of(a_study(job=ALONE | {"objective": [early, {"kind": "labels", "smoothing": 0.1}]}))
+    assert [(term.at, term.smoothing) for term in jobs["baseline"].objective] == [(None, 0.1)]
+    assert jobs_of(a_study(job=ALONE)).keys() == {"student"}

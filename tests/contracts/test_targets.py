@@ -142,6 +142,26 @@ def test_who_would_be_trained_or_computed_in_vain_is_refused(
     assert "no term of the objective learns from it" in message
 
 
+def test_who_teaches_with_the_weight_0_teaches_in_vain():
+    named, _ = refused(a_job(LABELS, from_("peers", weight=0), scheme=ONLINE))
+    assert named == "scheme.peers"
+
+
+def test_the_fused_head_has_no_modules():
+    scheme = ONLINE | {"fusion": {"taps": ["head", "head"]}}
+    hint = {"kind": "hint", "pairs": [{"student": "pool", "teacher": "pool"}], "target": {"from": "fused"}}
+    field, message = refused(a_job(LABELS, from_("fused"), hint, scheme=scheme))
+    assert field == "objective.2.target"
+    assert "compares modules" in message
+
+
+def test_a_head_for_each_member_needs_each_member():
+    ensemble = {"combine": "per_member_heads", "members": {"kind": "best"}}
+    field, message = refused(a_job(SOFT_TARGETS, teachers=TEACHERS, ensemble=ensemble))
+    assert field == "ensemble.members"
+    assert "stay as they were drawn" in message
+
+
 def test_teachers_whose_every_term_weighs_nothing_are_refused():
     assert refused(a_job(LABELS, SOFT_TARGETS | {"weight": 0}, teachers=TEACHERS))[0] == "teachers"
 

@@ -97,7 +97,7 @@ def test_an_early_layer_learns_from_the_last_one(settings: NodeSettings, redis: 
     objective = session.training.learner.eval().objectives[0]
     with torch.no_grad():
         early = look(session.training.model, digits.test_inputs, ["stages.1"]).features["stages.1"]
-        named_N = objective.auxiliary["stages/1"](early).argmax(dim=1)
+        named_N = objective.auxiliary["at/stages/1"](early).argmax(dim=1)
     # it never saw a label: what it knows, it has from the last layer
     assert share(named_N == digits.test_labels) > 0.5
     assert accuracy(session, settings) > 0.85

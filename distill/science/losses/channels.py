@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from distill.science.losses.checks import check_same_rows
 from distill.science.losses.precision import at_least_float32, both_sides
-from distill.science.losses.rows import unit_rows
+from distill.science.losses.rows import mean_over_rows, unit_rows
 
 
 def flow_matrix(first_NCHW: Tensor, second_NDHW: Tensor) -> Tensor:
@@ -44,12 +44,13 @@ def flow_matrix(first_NCHW: Tensor, second_NDHW: Tensor) -> Tensor:
     return first_NCP @ second_NDP.mT / first_NCP.shape[2]
 
 
-def flow_loss(student_NCD: Tensor, teacher_NCD: Tensor) -> Tensor:
+def flow_loss(student_NCD: Tensor, teacher_NCD: Tensor, *, weight_N: Tensor | None = None) -> Tensor:
     """Mean squared difference of flow matrices, over rows and pairs of channels.
 
     Args:
         student_NCD: as `flow_matrix` returns it, (N, C, D); gradients flow.
         teacher_NCD: of the same shape; constants. Both networks' layers have the same numbers of channels.
+        weight_N: how much each row counts, (N,); left out: 1.
 
     Returns:
         Scalar float32, in squared units of the flow.
@@ -66,10 +67,11 @@ def flow_loss(student_NCD: Tensor, teacher_NCD: Tensor) -> Tensor:
             f"flows of student {tuple(student_NCD.shape)} and teacher {tuple(teacher_NCD.shape)} must both be "
             "(N, C, D): their layers need the same numbers of channels"
         )
-    return functional.mse_loss(*both_sides(student_NCD, teacher_NCD))
+    student_NCD, teacher_NCD = both_sides(student_NCD, teacher_NCD)
+    return mean_over_rows((student_NCD - teacher_NCD).square(), weight_N)
 
 
-def neuron_selectivity_loss(student: Tensor, teacher: Tensor) -> Tensor:
+def neuron_selectivity_loss(student: Tensor, teacher: Tensor, *, weight_N: Tensor | None = None) -> Tensor:
     """Squared maximum mean discrepancy between the channels' patterns of activation, of unit length.
 
     With the kernel ``k(x, y) = (x . y) ** 2`` of two patterns it is the mean of k over pairs of the teacher's channels,
@@ -79,6 +81,7 @@ def neuron_selectivity_loss(student: Tensor, teacher: Tensor) -> Tensor:
         student: maps (N, C, H, W) or sequences (N, L, C), any float dtype; gradients flow.
         teacher: the same kind with the same N; constants. The number of channels may differ; of maps of different
             sizes, the larger is averaged down to the smaller. A pattern of zeros stays zeros.
+        weight_N: how much each row counts, (N,); left out: 1.
 
     Returns:
         Scalar float32, dimensionless, in [0, 2].
@@ -93,8 +96,8 @@ def neuron_selectivity_loss(student: Tensor, teacher: Tensor) -> Tensor:
     check_same_rows(student, teacher)
     student_NCP, teacher_NDP = _patterns(*both_sides(student, teacher))
     student_NCP, teacher_NDP = unit_rows(student_NCP), unit_rows(teacher_NDP)
-    own, shared = _mean_kernel(student_NCP, student_NCP), _mean_kernel(student_NCP, teacher_NDP)
-    return _mean_kernel(teacher_NDP, teacher_NDP) + own - 2 * shared
+    own, shared = (_mean_kernel(student_NCP, other, weight_N) for other in (student_NCP, teacher_NDP))
+    return _mean_kernel(teacher_NDP, teacher_NDP, weight_N) + own - 2 * shared
 
 
 def _patterns(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,5 +119,5 @@ def _smaller_size(first_NCHW: Tensor, second_NDHW: Tensor) -> tuple[int, int]:
     return min(first_height, second_height), min(first_width, second_width)
 
 
-def _mean_kernel(first_NCP: Tensor, second_NDP: Tensor) -> Tensor:
-    return torch.matmul(first_NCP, second_NDP.mT).square().mean()
+def _mean_kernel(first_NCP: Tensor, second_NDP: Tensor, weight_N: Tensor | None) -> Tensor:
+    return mean_over_rows(torch.matmul(first_NCP, second_NDP.mT).square(), weight_N)

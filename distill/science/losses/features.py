@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from distill.science.losses.checks import check_same_rows, check_same_shape
 from distill.science.losses.precision import at_least_float32, both_sides
-from distill.science.losses.rows import unit_rows
+from distill.science.losses.rows import mean_over_rows, unit_rows
 
 
 def hint_loss(student: Tensor, teacher: Tensor, *, weight_N: Tensor | None = None) -> Tensor:
@@ -35,9 +35,7 @@ def hint_loss(student: Tensor, teacher: Tensor, *, weight_N: Tensor | None = Non
     """
     check_same_shape(student, teacher)
     student, teacher = both_sides(student, teacher)
-    if weight_N is None:
-        return functional.mse_loss(student, teacher)
-    return ((student - teacher).square().flatten(1).mean(dim=1) * weight_N).mean()
+    return mean_over_rows((student - teacher).square(), weight_N)
 
 
 def attention_map(features: Tensor, *, power: float = 2.0) -> Tensor:
@@ -68,7 +66,13 @@ def attention_map(features: Tensor, *, power: float = 2.0) -> Tensor:
     return magnitude.pow(power).masked_fill(zero, 0.0).mean(dim=1 if features.dim() == 4 else 2)
 
 
-def attention_loss(student_map: Tensor, teacher_map: Tensor, *, form: Literal["code", "paper"] = "code") -> Tensor:
+def attention_loss(
+    student_map: Tensor,
+    teacher_map: Tensor,
+    *,
+    form: Literal["code", "paper"] = "code",
+    weight_N: Tensor | None = None,
+) -> Tensor:
     """Difference of attention maps, each divided by its L2 norm.
 
     Args:
@@ -77,6 +81,7 @@ def attention_loss(student_map: Tensor, teacher_map: Tensor, *, form: Literal["c
             down to the smaller.
         form: ``code``: the mean squared difference over rows and positions; ``paper``: the norm of a row's
             difference, mean over rows. A map of zeros stays zeros.
+        weight_N: how much each row counts, (N,); left out: 1.
 
     Returns:
         Scalar float32, dimensionless; ``paper`` in [0, sqrt 2], ``code`` in [0, 2 / positions].
@@ -98,9 +103,8 @@ def attention_loss(student_map: Tensor, teacher_map: Tensor, *, form: Literal["c
     check_same_shape(student_NP, teacher_NP)
     difference_NP = unit_rows(student_NP) - unit_rows(teacher_NP)
     if form == "code":
-        return difference_NP.square().mean()
-    distance_N: Tensor = vector_norm(difference_NP, dim=1)
-    return distance_N.mean()
+        return mean_over_rows(difference_NP.square(), weight_N)
+    return mean_over_rows(vector_norm(difference_NP, dim=1, keepdim=True), weight_N)
 
 
 def _same_size(first_NHW: Tensor, second_NHW: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ Shapes = Mapping[str, RowShape]
 
 
 class PairLoss(nn.Module):
-    """What one pair of modules costs; `tap` is what it needs of the teacher, ``modules`` what of the student."""
+    """What one pair of modules costs; `tap` is what it needs of the teacher, ``modules_of_student`` what of the student."""
 
     def __init__(self, tap: TapSpec, modules: tuple[str, ...]) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class _Attention(PairLoss):
 
     def forward(self, student: Mapping[str, Tensor], teacher: Tensor, weight_N: Tensor, progress: float) -> Tensor:
         own = losses.attention_map(student[self._name], power=self._term.power)
-        return losses.attention_loss(own, teacher, form=self._term.form) * weight_N.mean()
+        return losses.attention_loss(own, teacher, form=self._term.form, weight_N=weight_N)
 
 
 class _Flow(PairLoss):
@@ -143,7 +143,7 @@ class _Flow(PairLoss):
     def forward(self, student: Mapping[str, Tensor], teacher: Tensor, weight_N: Tensor, progress: float) -> Tensor:
         pairs = zip(self.bridges, self.modules_of_student, strict=True)
         first, second = (bridge(student[name]) for bridge, name in pairs)
-        return losses.flow_loss(losses.flow_matrix(first, second), teacher) * weight_N.mean()
+        return losses.flow_loss(losses.flow_matrix(first, second), teacher, weight_N=weight_N)
 
 
 class _NeuronSelectivity(PairLoss):
@@ -157,7 +157,7 @@ class _NeuronSelectivity(PairLoss):
 
     def forward(self, student: Mapping[str, Tensor], teacher: Tensor, weight_N: Tensor, progress: float) -> Tensor:
         own = _on_grid(student[self._name], teacher)
-        return losses.neuron_selectivity_loss(own, teacher) * weight_N.mean()
+        return losses.neuron_selectivity_loss(own, teacher, weight_N=weight_N)
 
 
 class _Relation(PairLoss):

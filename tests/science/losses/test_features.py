@@ -1,11 +1,12 @@
 """Features position by position: hints, and where a network looks."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
-from distill.science.losses import attention_loss, attention_map, hint_loss
+from distill.science.losses import attention_loss, attention_map, flow_loss, hint_loss, neuron_selectivity_loss
 
 
 def test_a_hint_is_the_mean_squared_difference():
@@ -105,3 +106,22 @@ def test_what_is_no_attention_is_refused():
         attention_loss(torch.zeros(2, 5), torch.zeros(2, 6))
     with pytest.raises(ValueError, match="'code' or 'paper', not 'sum'"):
         attention_loss(torch.zeros(2, 5), torch.zeros(2, 5), form="sum")
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape"),
+    [
+        (hint_loss, (2, 3, 4, 4)),
+        (attention_loss, (2, 4, 4)),
+        (partial(attention_loss, form="paper"), (2, 4, 4)),
+        (flow_loss, (2, 3, 5)),
+        (neuron_selectivity_loss, (2, 3, 4, 4)),
+    ],
+)
+def test_a_rows_weight_multiplies_what_that_row_costs(loss, shape):
+    student, teacher = torch.rand(shape), torch.rand(shape)
+
+    weighted = loss(student, teacher, weight_N=torch.tensor([0.5, 3.0]))
+
+    first, second = (loss(student[[row]], teacher[[row]]).item() for row in (0, 1))
+    assert weighted.item() == pytest.approx((0.5 * first + 3.0 * second) / 2, rel=1e-5)

@@ -102,3 +102,26 @@ def test_classes_in_another_order_are_told_where_they_part():
     error = refused(a_job(num_teachers=2, dataset=own), wise(), turned)
     assert error.details["field"] == "teachers.1.name"
     assert "another order: class 0 is '9' to turned@1 and '0' to wise@1" in error.message
+
+
+NO_LABELS = {"source": "digits", "labels": {"kind": "none"}}
+
+
+@pytest.mark.parametrize("members", [{"kind": "in_order"}, {"kind": "random"}, {"kind": "best"}, MASKED])
+def test_no_step_goes_by_at_which_nobody_who_speaks_is_meant(members: dict[str, Any]):
+    ensemble = {"combine": "mean_probability", "members": members}
+    error = refused(a_job(one_of(2), dataset=NO_LABELS, ensemble=ensemble))
+    assert error.details["field"] == "ensemble.members"
+    assert "nothing would be learned" in error.message
+    check_teachers(a_job(one_of(2), {"kind": "labels"}, ensemble=ensemble), (wise(),), "")
+    check_teachers(a_job(SOFT_TARGETS, dataset=NO_LABELS, ensemble=ensemble), (wise(),), "")
+
+
+def test_a_head_that_no_term_teaches_is_refused():
+    heads = {"combine": "per_member_heads"}
+    error = refused(a_job(one_of(0), one_of(2), ensemble=heads))
+    assert error.details["field"] == "ensemble.combine"
+    assert error.details["got"] == "member 1"
+    silent = SOFT_TARGETS | {"weight": 0}
+    assert refused(a_job(one_of(0), one_of(1), silent, ensemble=heads)).details["got"] == "member 2"
+    check_teachers(a_job(one_of(0), one_of(1), one_of(2), ensemble=heads), (wise(),), "")

@@ -108,6 +108,15 @@ def test_members_with_an_unknown_past_are_said():
     )
 
 
+def test_a_last_layer_that_nothing_reaches_is_said():
+    hint = {"kind": "hint", "pairs": [{"student": "stages.1", "teacher": "stages.1"}]}
+    alone = compose_job(job(teachers=TEACHERS, spec=job_spec(objective=[hint])), result(0.1), at=NOON)
+    assert any(caveat.startswith("No term of student reaches the student's last layer") for caveat in alone.caveats)
+    whole = [hint, {"kind": "labels"}]
+    both = compose_job(job(teachers=TEACHERS, spec=job_spec(objective=whole)), result(0.1), at=NOON)
+    assert not any("last layer" in caveat for caveat in both.caveats)
+
+
 def test_unequal_steps_are_said():
     assert "Steps differ: 400 for the student, 390 for its baseline." in a_report(steps=390).caveats
     assert not any("Steps differ" in c for c in a_report().caveats)
