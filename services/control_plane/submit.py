@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from distill.contracts.base import digest_of, now
-from distill.contracts.datasets import ArrayData, ImageFolderData, ParquetData, TextData
 from distill.contracts.errors import Conflict, InvalidSpec, NotFound, UnknownTeacher
 from distill.contracts.job import JobSpec, TeacherUse
 from distill.contracts.models import FileWeights, FolderWeights, JobWeights
@@ -199,13 +198,8 @@ class Submission:
                 await self._finished(job, f"{field}.job")
 
     def _check_paths(self, spec: JobSpec, prefix: str) -> None:
-        data = spec.dataset
-        if isinstance(data, TextData):
-            confine(self._data_root, data.tokenizer, f"{prefix}dataset.tokenizer")
-        if isinstance(data, ArrayData | ImageFolderData | ParquetData | TextData):
-            confine(self._data_root, data.train, f"{prefix}dataset.train")
-            if data.test is not None:
-                confine(self._data_root, data.test, f"{prefix}dataset.test")
+        for field, path in spec.dataset.own_paths.items():
+            confine(self._data_root, path, f"{prefix}dataset.{field}")
 
 
 def new_identity(name: str, choose: Callable[[str], str] = secrets.choice, *, room: int = MAX_IDENTITY) -> str:
