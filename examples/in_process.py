@@ -128,7 +128,7 @@ def prepared(
     # more threads than cores wait for each other longer than they compute
     torch.set_num_threads(1)
     checked = check(record, settings, redis)
-    record = record.model_copy(update={"spec": record.spec.model_copy(update={"student": checked.student})})
+    record = record.model_copy(update={"spec": checked.spec})
     plan = Plan(record=record, attempt=attempt, started_at=0.0, checked_at=0.0, num_steps=checked.num_steps)
     reporter = Reporter(None, attempt=attempt, training=record.spec.training, num_steps=checked.num_steps)
     ranks, dataset = Ranks(0, 1, CPU), load(record.spec.dataset, settings)
