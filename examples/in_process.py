@@ -110,7 +110,13 @@ def teachers_here(record: JobRecord, settings: NodeSettings, taps: Sequence[Memb
     """The job's teachers, in this process."""
     if not record.teachers:
         return None
-    return LocalPool(record.teachers, storage=settings.storage, precision=record.spec.answers.precision, taps=taps)
+    return LocalPool(
+        record.teachers,
+        storage=settings.storage,
+        precision=record.spec.answers.precision,
+        taps=taps,
+        plugins=settings.plugins,
+    )
 
 
 def prepared(
