@@ -6,6 +6,7 @@ For many small jobs one after the other, and for tests. What a job learns here i
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from redis import Redis
@@ -27,6 +28,7 @@ from student_worker.plan import Plan
 from student_worker.pool import Pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
+from student_worker.selection import hand_over
 from student_worker.session import Session
 from student_worker.setup import make_training, prepare
 from student_worker.student import architecture
@@ -47,11 +49,19 @@ class Trained:
     pool: Pool | None
     seconds: float
     """In the loop: steps, answers, validation, checkpoints."""
+    stop: Stop
+    """NO where it was trained to its end."""
 
-    @property
+    @cached_property
     def student(self) -> Classifier:
-        """As it is measured and exported."""
-        return to_keep(self.record, self.session.training.model)
+        """As it is measured and exported; where it was paused, as it is by then.
+
+        A selected epoch's weights take the place of the last one's in the session too.
+        """
+        training = self.session.training
+        if self.stop is not Stop.NO:
+            return to_keep(self.record, training.model)
+        return hand_over(training, self.record, self.session.state.curve, self.dataset, device=CPU).model
 
     def measured(self) -> Evaluation:
         """The student, and its teachers, on test rows."""
@@ -100,7 +110,13 @@ def teachers_here(record: JobRecord, settings: NodeSettings, taps: Sequence[Memb
     """The job's teachers, in this process."""
     if not record.teachers:
         return None
-    return LocalPool(record.teachers, storage=settings.storage, precision=record.spec.answers.precision, taps=taps)
+    return LocalPool(
+        record.teachers,
+        storage=settings.storage,
+        precision=record.spec.answers.precision,
+        taps=taps,
+        plugins=settings.plugins,
+    )
 
 
 def prepared(
@@ -128,7 +144,7 @@ def prepared(
     # more threads than cores wait for each other longer than they compute
     torch.set_num_threads(1)
     checked = check(record, settings, redis)
-    record = record.model_copy(update={"spec": record.spec.model_copy(update={"student": checked.student})})
+    record = record.model_copy(update={"spec": checked.spec})
     plan = Plan(record=record, attempt=attempt, started_at=0.0, checked_at=0.0, num_steps=checked.num_steps)
     reporter = Reporter(None, attempt=attempt, training=record.spec.training, num_steps=checked.num_steps)
     ranks, dataset = Ranks(0, 1, CPU), load(record.spec.dataset, settings)
@@ -154,8 +170,9 @@ def train(
     """Train to the end, or to where ``wanted`` says; arguments and errors are those of `prepared`."""
     ready = prepared(record, settings, redis, attempt=attempt, wanted=wanted)
     began = time.perf_counter()
-    ready.session.teach(ready.lessons)
-    return Trained(ready.record, ready.session, ready.dataset, ready.pool, time.perf_counter() - began)
+    stop = ready.session.teach(ready.lessons)
+    seconds = time.perf_counter() - began
+    return Trained(ready.record, ready.session, ready.dataset, ready.pool, seconds, stop)
 
 
 def keep(trained: Trained, settings: NodeSettings) -> CheckedMember:

@@ -77,9 +77,8 @@ class Attempt:
         self._journal.append(
             AttemptChecked(attempt=self._attempt, at=now(), dataset=checked.facts, num_steps=checked.num_steps)
         )
-        spec = self._record.spec.model_copy(update={"student": checked.student})
         return Plan(
-            record=self._record.model_copy(update={"spec": spec}),
+            record=self._record.model_copy(update={"spec": checked.spec}),
             attempt=self._attempt,
             started_at=self._started_at,
             num_steps=checked.num_steps,

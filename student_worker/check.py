@@ -7,17 +7,17 @@ from redis import Redis
 from distill.contracts.classes import difference
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import InvalidData, InvalidSpec
+from distill.contracts.job import JobSpec
 from distill.contracts.models import ImageInput, InputSpec, PluginModel, TokensInput, TransformersModel, VectorInput
 from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
-from distill.contracts.students import StudentSpec
 from distill.contracts.teachers import ResolvedTeacher
 from distill.science.datasets import check_batch, check_labels, load
 from distill.science.export import check_exportable
 from distill.science.models import Classifier
 from student_worker.learner import make_learner
 from student_worker.selection import check_has_validation_labels
-from student_worker.student import with_folder_config
+from student_worker.student import with_folder_configs
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Checked:
     facts: DatasetFacts
     num_steps: int
     """Of the whole training."""
-    student: StudentSpec
-    """With the configuration of the folder that it starts from, if it starts from one."""
+    spec: JobSpec
+    """With the configurations of the folders that its student and peers start from."""
 
 
 def check(record: JobRecord, settings: NodeSettings, redis: Redis) -> Checked:
@@ -48,13 +48,13 @@ def check(record: JobRecord, settings: NodeSettings, redis: Redis) -> Checked:
         check_classes(teacher, dataset.facts.classes, field=f"teachers.{place}.name")
         check_input(teacher, dataset.input, field=f"teachers.{place}.name")
     check_has_validation_labels(spec, dataset.labels[dataset.validation_rows])
-    student = with_folder_config(spec.student, settings)
-    resolved = record.model_copy(update={"spec": spec.model_copy(update={"student": student})})
-    learner = make_learner(resolved, dataset, settings, redis)
+    spec = with_folder_configs(spec, settings)
+    learner = make_learner(record.model_copy(update={"spec": spec}), dataset, settings, redis)
+    student = spec.student
     if isinstance(student, TransformersModel | PluginModel):  # those of our zoo are known to be
         check_export(learner.student, student, dataset.input)
     steps = dataset.facts.num_train // spec.training.batch_size
-    return Checked(facts=dataset.facts, num_steps=steps * spec.training.epochs, student=student)
+    return Checked(facts=dataset.facts, num_steps=steps * spec.training.epochs, spec=spec)
 
 
 def check_unchanged(record: JobRecord, facts: DatasetFacts) -> None:

@@ -8,8 +8,9 @@ from redis import Redis
 from distill.contracts.ensemble import PerMemberHeads
 from distill.contracts.models import HeadsSpec
 from distill.contracts.records import JobRecord
-from distill.contracts.scheme import Online
+from distill.contracts.scheme import students_of
 from distill.contracts.settings import NodeSettings
+from distill.contracts.students import StudentSpec
 from distill.contracts.teachers import ResolvedTeacher
 from distill.science.answers import MemberLayout
 from distill.science.datasets import Dataset
@@ -18,7 +19,7 @@ from distill.science.models import Classifier, ManyHeads
 from distill.science.models.heads import check_foldable, folded
 from distill.science.objective import Source
 from distill.science.seeds import mixed_seed
-from student_worker.student import build_student, starting_weights
+from student_worker.student import build_student, said_of, starting_weights
 
 
 def make_learner(record: JobRecord, dataset: Dataset, settings: NodeSettings, redis: Redis) -> Learner:
@@ -70,19 +71,21 @@ def heads_of(record: JobRecord) -> HeadsSpec | None:
 
 def _students(record: JobRecord, dataset: Dataset, settings: NodeSettings, redis: Redis) -> list[Classifier]:
     spec = record.spec
-    peers = spec.scheme.peers if isinstance(spec.scheme, Online) else ()
-    return [
-        build_student(
-            student,
-            dataset,
-            # the student of any scheme starts as its baseline does
-            seed=mixed_seed(spec.training.seed, *([place] if place else [])),
-            start=starting_weights(student.init_from, settings, redis),
-            heads=heads_of(record),
-            plugins=settings.plugins,
-        )
-        for place, student in enumerate((spec.student, *peers))
-    ]
+
+    def built(place: int, field: str, student: StudentSpec) -> Classifier:
+        with said_of(field):
+            return build_student(
+                student,
+                dataset,
+                # the student of any scheme starts as its baseline does
+                seed=mixed_seed(spec.training.seed, *([place] if place else [])),
+                start=starting_weights(student.init_from, settings, redis),
+                heads=heads_of(record),
+                plugins=settings.plugins,
+            )
+
+    students = students_of(spec.student, spec.scheme)
+    return [built(place, field, student) for place, (field, student) in enumerate(students.items())]
 
 
 def _folds(record: JobRecord) -> bool:

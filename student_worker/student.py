@@ -1,14 +1,16 @@
 """The student before its first step: built from its spec, or started from weights that exist."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter
 from redis import Redis
 
-from distill.contracts.errors import AttemptSuperseded, InvalidSpec, InvalidWeights
+from distill.contracts.errors import AttemptSuperseded, InvalidSpec, InvalidWeights, StillhouseError
+from distill.contracts.job import JobSpec
 from distill.contracts.measures import AttemptResult
 from distill.contracts.models import (
     FolderWeights,
@@ -17,6 +19,7 @@ from distill.contracts.models import (
     ModelSpec,
     TransformersWeightsRef,
 )
+from distill.contracts.scheme import Online, students_of
 from distill.contracts.settings import NodeSettings
 from distill.contracts.students import StudentSpec, TransformersStudent
 from distill.journal.watch import read_record
@@ -66,18 +69,43 @@ def _load(model: Classifier, spec: StudentSpec, start: Path) -> None:
         log.info("the folder gives the student's body; these tensors start random: %s", ", ".join(random))
 
 
-def with_folder_config(spec: StudentSpec, settings: NodeSettings) -> StudentSpec:
-    """The student with the configuration of the folder that it starts from, if it starts from one.
+@contextmanager
+def said_of(field: str) -> Iterator[None]:
+    """What is said of the field ``student`` is said of ``field`` here: a peer is a student at another place."""
+    try:
+        yield
+    except StillhouseError as error:
+        said = error.details.get("field") or ""
+        if field == "student" or said.partition(".")[0] != "student":
+            raise
+        meant = field + said.removeprefix("student")
+        message = error.message.replace(f"{said}:", f"{meant}:", 1)
+        raise type(error)(message, **(error.details | {"field": meant})) from error
+
+
+def with_folder_configs(spec: JobSpec, settings: NodeSettings) -> JobSpec:
+    """The job whose student and peers have the configurations of the folders that they start from.
 
     Raises:
-        InvalidData: the path leads out of the data root, or isn't there.
-        InvalidSpec: the folder holds another model type.
+        InvalidData: a path leads out of the data root, or isn't there.
+        InvalidSpec: a folder holds another model type.
         InvalidWeights: it is no folder that the transformers library wrote.
     """
+    student, *peers = [
+        _with_folder_config(one, settings, field) for field, one in students_of(spec.student, spec.scheme).items()
+    ]
+    scheme = spec.scheme
+    if isinstance(scheme, Online):
+        scheme = scheme.model_copy(update={"peers": tuple(peers)})
+    return spec.model_copy(update={"student": student, "scheme": scheme})
+
+
+def _with_folder_config(spec: StudentSpec, settings: NodeSettings, field: str) -> StudentSpec:
     if not isinstance(spec, TransformersStudent) or not isinstance(spec.init_from, FolderWeights):
         return spec
-    folder = inside_root(settings.data_root, spec.init_from.path, field="student.init_from.path")
-    config = folder_config(folder, spec.model_type)
+    with said_of(field):
+        folder = inside_root(settings.data_root, spec.init_from.path, field="student.init_from.path")
+        config = folder_config(folder, spec.model_type)
     return spec.model_copy(update={"config": config | spec.config})
 
 

@@ -6,7 +6,7 @@ memory, computes everything again in every epoch and job, and shares with nobody
 Shapes: N rows, M members of all teachers together, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,10 +47,12 @@ class LocalPool:
         taps: Sequence[MemberTap] = (),
         device: torch.device | str = "cpu",
         max_batch_rows: int = 1024,
+        plugins: Collection[str] = (),
     ) -> None:
-        """Load every member from the storage root.
+        """Load every member from the storage root; ``plugins`` are the import paths that members may name.
 
         Raises:
+            InvalidSpec: a member is a plugin that is not among them.
             InvalidWeights: what lies on storage is not the version that a teacher's digest names.
         """
         self.rows_asked = 0
@@ -63,6 +65,7 @@ class LocalPool:
                 digest=teacher.digest,
                 device=torch.device(device),
                 max_batch_rows=max_batch_rows,
+                plugins=plugins,
             )
             for teacher in teachers
         ]

@@ -180,6 +180,11 @@ class _Use(Spec):
         """Class names in order, where they are known before the data is read."""
         return None
 
+    @property
+    def own_paths(self) -> dict[str, str]:
+        """Field -> path, of the user's files and folders that it reads."""
+        return {}
+
 
 class FashionMnistData(FashionMnist, _Use):
     """Fashion-MNIST, and the part of it that is used."""
@@ -207,9 +212,19 @@ class ArrayData(ArrayFiles, _Use):
         """What the job file says."""
         return self.classes
 
+    @property
+    def own_paths(self) -> dict[str, str]:
+        """Its splits."""
+        return _given(train=self.train, test=self.test)
+
 
 class ImageFolderData(ImageFolder, _Use):
     """The user's image folder, and the part of it that is used."""
+
+    @property
+    def own_paths(self) -> dict[str, str]:
+        """Its splits."""
+        return _given(train=self.train, test=self.test)
 
 
 class ParquetData(Parquet, _Use):
@@ -219,6 +234,11 @@ class ParquetData(Parquet, _Use):
     def known_classes(self) -> tuple[str, ...] | None:
         """What the job file says."""
         return self.classes
+
+    @property
+    def own_paths(self) -> dict[str, str]:
+        """Its splits."""
+        return _given(train=self.train, test=self.test)
 
 
 class TabularData(Tabular, _Use):
@@ -237,6 +257,15 @@ class TextData(TextFiles, _Use):
     def known_classes(self) -> tuple[str, ...] | None:
         """What the job file says."""
         return self.classes
+
+    @property
+    def own_paths(self) -> dict[str, str]:
+        """Its tokenizer and its splits."""
+        return _given(tokenizer=self.tokenizer, train=self.train, test=self.test)
+
+
+def _given(**paths: str | None) -> dict[str, str]:
+    return {field: path for field, path in paths.items() if path is not None}
 
 
 DatasetSpec = Annotated[

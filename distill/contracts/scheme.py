@@ -81,3 +81,9 @@ class SelfTaught(Spec):
 
 
 SchemeSpec = Annotated[Offline | Online | SelfTaught, Field(discriminator="kind")]
+
+
+def students_of(student: StudentSpec, scheme: SchemeSpec) -> dict[str, StudentSpec]:
+    """Field of the job file -> spec, of all that are trained together: the student, then its peers."""
+    peers = scheme.peers if isinstance(scheme, Online) else ()
+    return {"student": student} | {f"scheme.peers.{place}": peer for place, peer in enumerate(peers)}

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from distill.contracts.base import digest_of, now
-from distill.contracts.datasets import ArrayData, ImageFolderData, ParquetData, TextData
 from distill.contracts.errors import Conflict, InvalidSpec, NotFound, UnknownTeacher
 from distill.contracts.job import JobSpec, TeacherUse
 from distill.contracts.models import FileWeights, FolderWeights, JobWeights
 from distill.contracts.records import JobRecord, JobState, Reason, StudyRecord
+from distill.contracts.scheme import students_of
+from distill.contracts.students import StudentSpec
 from distill.contracts.study import Child, StudySpec
 from distill.contracts.teachers import (
     CheckedMember,
@@ -101,7 +102,9 @@ class Submission:
     ) -> None:
         """Paths, weights and room; ``prefix`` and ``student`` stand before the fields of the job and of its student."""
         self._check_paths(spec, prefix)
-        await self._check_init_from(spec, f"{student}student.init_from")
+        for field, one in students_of(spec.student, spec.scheme).items():
+            place = student if field == "student" else prefix
+            await self._check_init_from(one, f"{place}{field}.init_from")
         need = sum((replicas_of(resources) for resources in served), needs(spec.compute))
         check_room(need, self._room, field=f"{prefix}compute", what="workers and teachers")
 
@@ -191,21 +194,16 @@ class Submission:
             )
         return job
 
-    async def _check_init_from(self, spec: JobSpec, field: str) -> None:
-        match spec.student.init_from:
+    async def _check_init_from(self, spec: StudentSpec, field: str) -> None:
+        match spec.init_from:
             case FileWeights(path=path) | FolderWeights(path=path):
                 confine(self._data_root, path, f"{field}.path")
             case JobWeights(job=job):
                 await self._finished(job, f"{field}.job")
 
     def _check_paths(self, spec: JobSpec, prefix: str) -> None:
-        data = spec.dataset
-        if isinstance(data, TextData):
-            confine(self._data_root, data.tokenizer, f"{prefix}dataset.tokenizer")
-        if isinstance(data, ArrayData | ImageFolderData | ParquetData | TextData):
-            confine(self._data_root, data.train, f"{prefix}dataset.train")
-            if data.test is not None:
-                confine(self._data_root, data.test, f"{prefix}dataset.test")
+        for field, path in spec.dataset.own_paths.items():
+            confine(self._data_root, path, f"{prefix}dataset.{field}")
 
 
 def new_identity(name: str, choose: Callable[[str], str] = secrets.choice, *, room: int = MAX_IDENTITY) -> str:

@@ -10,10 +10,11 @@ import transformers
 from redis import Redis
 from safetensors.torch import save_file
 
-from distill.contracts.errors import InvalidData, InvalidSpec, InvalidWeights
+from distill.contracts.errors import InvalidData, InvalidSpec, InvalidWeights, StillhouseError
 from distill.contracts.models import TokensInput
 from distill.contracts.records import CheckpointRef
 from distill.contracts.settings import NodeSettings
+from examples.in_process import prepared
 from student_worker.check import check, check_input
 from student_worker.student import architecture
 from tests.student_worker.jobs import ZERO, a_record, a_spec, a_teacher, taught_by
@@ -72,7 +73,54 @@ def test_a_student_of_a_folder_of_transformers_takes_its_configuration_and_weigh
     start = {"source": "folder", "path": "own-vit"}
     spec = a_spec(student={"source": "transformers", "model_type": "vit", "init_from": start})
     checked = check(a_record("from-folder", spec), settings, redis)
-    assert checked.student.config.items() >= sizes.items()
+    assert checked.spec.student.config.items() >= sizes.items()
+
+
+PEERS = [{"kind": "labels"}, {"kind": "soft_targets", "target": {"from": "peers"}}]
+
+
+def test_a_peer_of_a_folder_of_transformers_takes_its_configuration_and_weights(settings: NodeSettings, redis: Redis):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = transformers.AutoConfig.for_model(
+        "vit", num_labels=10, image_size=8, num_channels=1, patch_size=4, **sizes
+    )
+    saved = transformers.AutoModelForImageClassification.from_config(config)
+    saved.save_pretrained(settings.data_root / "peers-vit")
+    start = {"source": "folder", "path": "peers-vit"}
+    peer = {"source": "transformers", "model_type": "vit", "init_from": start}
+    record = a_record("from-folder", a_spec(scheme={"kind": "online", "peers": [MLP, peer]}, objective=PEERS))
+
+    ready = prepared(record, settings, redis)
+
+    *_, built = ready.session.training.learner.students
+    expected = saved.state_dict()
+    assert built.net.state_dict().keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in built.net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (MLP | {"init_from": {"source": "file", "path": "none.safetensors"}}, "init_from.path"),
+        (MLP | {"init_from": {"source": "file", "path": "no-mlp.safetensors"}}, "init_from"),
+        (MLP | {"init_from": {"source": "job", "job": "never-was"}}, "init_from.job"),
+        ({"source": "transformers", "model_type": "vit", "init_from": {"source": "folder", "path": "none"}},
+         "init_from.path"),
+        ({"source": "transformers", "model_type": "no-such"}, "model_type"),
+        ({"source": "zoo", "name": "text-cnn"}, "name"),
+        ({"source": "plugin", "import": "ours.nets:small"}, "import"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_is_wrong_with_a_peer_is_said_of_that_peer(
+    settings: NodeSettings, redis: Redis, wrong: dict[str, Any], field: str, place: int
+):
+    save_file({"weight": torch.zeros(3)}, settings.data_root / "no-mlp.safetensors")
+    peers = [MLP, wrong] if place else [wrong, MLP]
+    record = a_record("wrong-peer", a_spec(scheme={"kind": "online", "peers": peers}, objective=PEERS))
+    with pytest.raises(StillhouseError, match=f"^scheme.peers.{place}.{field}: ") as error:
+        check(record, settings, redis)
+    assert error.value.details["field"] == f"scheme.peers.{place}.{field}"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +144,7 @@ def test_a_plugin_that_the_node_does_not_list_is_refused(settings: NodeSettings,
     assert error.value.details["field"] == "student.import"
 
     listed = settings.model_copy(update={"plugins": ("tests.student_worker.own_nets:net",)})
-    assert architecture(check(record, listed, redis).student).model_dump() == student
+    assert architecture(check(record, listed, redis).spec.student).model_dump() == student
 
 
 def test_a_training_does_not_go_on_with_other_data(settings: NodeSettings, redis: Redis):

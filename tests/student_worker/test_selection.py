@@ -21,8 +21,10 @@ from distill.science.datasets import load
 from distill.science.datasets.selection import select_rows
 from distill.science.inference import predict
 from distill.science.weights import load_model
+from examples.in_process import keep, train
 from student_worker import checkpoints
 from student_worker.check import check
+from student_worker.ranks import Stop
 from student_worker.selection import is_out_of_patience
 from student_worker.session import Session
 from tests.student_worker import test_loop
@@ -113,6 +115,29 @@ def test_the_epoch_that_is_handed_over_is_the_best_on_validation_rows(settings: 
     assert result.steps == 8 * STEPS
     card = (settings.storage / "runs" / "selects" / "1" / "artifacts" / "model_card.md").read_text()
     assert f"These are the weights of epoch {best} of 8, the best on validation rows" in card
+
+
+def test_a_job_in_this_process_hands_over_what_a_worker_does(settings: NodeSettings, redis: Redis):
+    test_loop.result_of(test_loop.run(a_job("by-a-worker", select="best"), settings, redis), settings)
+    expected, _ = load_model(settings.storage / "runs" / "by-a-worker" / "1" / "artifacts")
+    here = train(a_job("by-us", select="best"), settings, redis)
+    last = {name: tensor.clone() for name, tensor in here.session.training.model.state_dict().items()}
+
+    tensors = here.student.state_dict()
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in expected.state_dict().items())
+    assert not all(torch.equal(tensors[name], tensor) for name, tensor in last.items())
+    member, _ = load_model(settings.storage / keep(here, settings).folder)
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in member.state_dict().items())
+
+
+def test_a_job_that_is_paused_in_this_process_selects_nothing_yet(settings: NodeSettings, redis: Redis):
+    for steps in (2, 35):
+        record = a_job(f"paused-{steps}", select="best")
+        here = train(
+            record, settings, redis, wanted=lambda now, at=steps: Stop.PAUSE if now.steps_done == at else Stop.NO
+        )
+        was = {name: tensor.clone() for name, tensor in here.session.training.model.state_dict().items()}
+        assert all(torch.equal(tensor, was[name]) for name, tensor in here.student.state_dict().items())
 
 
 def test_without_a_wish_the_last_epoch_is_handed_over(settings: NodeSettings, redis: Redis):

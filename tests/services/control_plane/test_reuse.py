@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import httpx
 import numpy
@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 
 from distill.contracts import names
 from distill.contracts.base import now
+from distill.contracts.datasets import DatasetSpec
+from distill.contracts.datasets import Path as DataPath
 from distill.contracts.events import Event
 from distill.contracts.facts import AttemptClaimed, BaselinesReused, CancelAsked
 from distill.contracts.job import JobSpec
@@ -138,6 +140,32 @@ def test_a_folders_content_is_not_taken_on_trust(settings: Settings):
     (settings.node.data_root / "pictures").mkdir()
     spec = JobSpec.model_validate(JOB | {"dataset": {"source": "image-folder", "train": "pictures", "size": [8, 8]}})
     assert reuse_digest(spec, settings.node.data_root) is None
+
+
+def test_texts_are_not_taken_on_trust_as_their_tokenizer_is_a_folder(settings: Settings):
+    root = settings.node.data_root
+    (root / "words").mkdir()
+    (root / "reviews.csv").write_text("text,label\nfine,1\n")
+    texts = {"source": "text", "train": "reviews.csv", "tokenizer": "words"}
+    spec = JobSpec.model_validate(JOB | {"dataset": texts, "student": {"source": "zoo", "name": "text-cnn"}})
+    assert reuse_digest(spec, root) is None
+
+
+def test_code_of_the_operators_own_is_not_taken_on_trust(tmp_path: Path):
+    plugin = {"source": "plugin", "import": "ours.nets:small"}
+    assert reuse_digest(JobSpec.model_validate(JOB), tmp_path) is not None
+    assert reuse_digest(JobSpec.model_validate(JOB | {"student": plugin}), tmp_path) is None
+
+
+def test_every_file_that_a_data_set_names_is_one_of_its_own():
+    for form in get_args(get_args(DatasetSpec)[0]):
+        fields = {
+            field
+            for field, kind in get_type_hints(form, include_extras=True).items()
+            if kind in (DataPath, DataPath | None)
+        }
+        named = form.model_construct(**dict.fromkeys(fields, "somewhere"))
+        assert named.own_paths == dict.fromkeys(fields, "somewhere"), form
 
 
 def test_a_job_that_others_teach_is_nobodys_baseline(tmp_path: Path):

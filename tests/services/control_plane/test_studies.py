@@ -65,6 +65,25 @@ async def test_a_wrong_file_of_a_point_is_named_as_the_study_names_it(api: httpx
     assert (answer.status_code, answer.json()["field"]) == (422, "sweep.1.student.init_from.path")
 
 
+MUTUAL = TAUGHT | {"objective": [{"kind": "soft_targets"}, {"kind": "soft_targets", "target": {"from": "peers"}}]}
+
+
+@pytest.mark.parametrize(
+    ("start", "field"),
+    [
+        ({"source": "file", "path": "never-was.safetensors"}, "scheme.peers.1.init_from.path"),
+        ({"source": "file", "path": "../out.safetensors"}, "scheme.peers.1.init_from.path"),
+        ({"source": "job", "job": "never-was"}, "scheme.peers.1.init_from.job"),
+    ],
+)
+async def test_weights_that_a_peer_starts_from_must_be_there(api: httpx.AsyncClient, start: dict[str, Any], field: str):
+    job = MUTUAL | {"scheme": {"kind": "online", "peers": [mlp(8), mlp(8) | {"init_from": start}]}}
+    answer = await api.post("/v1/jobs", json=job)
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    answer = await api.post("/v1/studies", json=BOTH | {"job": job})
+    assert (answer.status_code, answer.json()["field"]) == (422, f"job.{field}")
+
+
 async def test_a_generation_that_can_not_be_served_beside_the_next_is_refused(store: Store, tmp_path: Path):
     body = {"name": "again", "job": TAUGHT, "generations": 2, "generation_replica": {"num_gpus": 1}}
     submission = Submission(store, data_root=tmp_path, storage=tmp_path, room=ClusterResources(cpus=4))
