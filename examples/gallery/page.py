@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from math import sqrt
 from pathlib import Path
 from statistics import fmean, median, stdev
 
 from distill.contracts.base import now
-from examples.gallery.rows import Row, accuracies
+from examples.gallery.rows import Row, accuracies, beyond
 from examples.gallery.runs import ROOT
 from student_worker.results import versions
 
@@ -56,7 +55,7 @@ def verdict(rows: Sequence[Row]) -> str:
     losers = [row for row in compared if not row.pays]
     said = (
         f"**Where it pays.** {len(compared) - len(losers)} of {len(compared)} examples with a baseline beat it by more "
-        "than two standard errors of the difference over the seeds."
+        "than two standard errors of the mean difference at the same seed."
     )
     if not losers:
         return said
@@ -70,7 +69,7 @@ def _heads(rows: Sequence[Row]) -> list[str]:
     if not set(COMPARED) <= by_name.keys():
         return []
     averaged = by_name[AVERAGED]
-    others = {name: _beyond(by_name[name], averaged) for name in COMPARED if name != AVERAGED}
+    others = {name: beyond(by_name[name].students, averaged.students) for name in COMPARED if name != AVERAGED}
     lines = [_beside(by_name[name], others.get(name)) for name in COMPARED]
     return [
         "## A head for each member, averaged answers, one teacher",
@@ -86,23 +85,17 @@ _HEADS_HEAD = (
 )
 
 
-def _told(others: dict[str, tuple[float, float]]) -> str:
+def _told(others: dict[str, tuple[float, float | None]]) -> str:
     """Who differs from averaged answers, in words."""
-    differing = [name for name, (beyond, error) in others.items() if abs(beyond) > error]
+    differing = [name for name, (gain, error) in others.items() if error is not None and abs(gain) > error]
     if not differing:
         return "None of them differs from averaged answers by more than that: here these ways are worth the same."
     return f"More than that from averaged answers differs: {', '.join(differing)}."
 
 
-def _beyond(row: Row, averaged: Row) -> tuple[float, float]:
-    """The mean difference at the same seed, and two standard errors of it."""
-    pairs = zip(accuracies(row.students), accuracies(averaged.students), strict=True)
-    differences = [one - other for one, other in pairs]
-    return fmean(differences), 2 * stdev(differences) / sqrt(len(differences))
-
-
-def _beside(row: Row, beyond: tuple[float, float] | None) -> str:
-    told = "-" if beyond is None else f"{_points(beyond[0])} ± {100 * beyond[1]:.1f}"
+def _beside(row: Row, difference: tuple[float, float | None] | None) -> str:
+    gain, error = difference or (None, None)
+    told = _points(gain) + (f" ± {100 * error:.1f}" if error is not None else "")
     return f"| {_linked(row)} | {_share(accuracies(row.students))} | {row.students[0].parameters:,} | {told} |"
 
 

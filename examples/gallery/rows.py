@@ -25,22 +25,17 @@ class Row:
     @property
     def gain(self) -> float | None:
         """Mean accuracy beyond the baseline's."""
-        if not self.baselines:
-            return None
-        return fmean(accuracies(self.students)) - fmean(accuracies(self.baselines))
+        return beyond(self.students, self.baselines)[0] if self.baselines else None
 
     @property
     def noise(self) -> float | None:
-        """Two standard errors of the gain over the seeds: a lesser gain may be chance."""
-        if min(len(self.students), len(self.baselines)) < 2:
-            return None
-        sides = (accuracies(self.students), accuracies(self.baselines))
-        return 2 * sqrt(sum(stdev(side) ** 2 / len(side) for side in sides))
+        """Two standard errors of the gain, paired by seed: a lesser gain may be chance. None where one seed can't tell."""
+        return beyond(self.students, self.baselines)[1] if self.baselines else None
 
     @property
     def pays(self) -> bool:
-        """The student is better than its baseline by more than the noise."""
-        return self.gain is not None and self.gain > (self.noise or 0.0)
+        """The student is better than its baseline by more than the noise, where that is known."""
+        return self.gain is not None and self.noise is not None and self.gain > self.noise
 
 
 def rows_of(file: Path, study: StudySpec, results: dict[str, Result]) -> list[Row]:
@@ -52,6 +47,16 @@ def rows_of(file: Path, study: StudySpec, results: dict[str, Result]) -> list[Ro
 def accuracies(results: Sequence[Result]) -> list[float]:
     """Of each seed."""
     return [result.accuracy for result in results]
+
+
+def beyond(results: Sequence[Result], others: Sequence[Result]) -> tuple[float, float | None]:
+    """The mean difference in accuracy at the same seed, and two standard errors of it; None for a single seed.
+
+    Both are in the order of their seeds.
+    """
+    differences = [one - other for one, other in zip(accuracies(results), accuracies(others), strict=True)]
+    error = 2 * stdev(differences) / sqrt(len(differences)) if len(differences) > 1 else None
+    return fmean(differences), error
 
 
 def _row(file: Path, study: StudySpec, results: dict[str, Result], point: str | None) -> Row:

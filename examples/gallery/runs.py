@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from distill.contracts.study import Child, StudySpec
 from distill.contracts.teachers import CheckedMember, ResolvedTeacher
 from examples.in_process import a_record, keep, publish, train
 from services.cli.files import load_spec
+from student_worker.results import versions
 
 ROOT = Path(__file__).parents[2]
 TEACHERS = ROOT / "examples" / "knowledge" / "teachers"
-CODE = ("distill", "student_worker", "teacher_server")
-"""What decides what a job learns."""
+CODE = ("distill", "student_worker", "teacher_server", "examples/in_process.py")
+"""What decides what a job learns: packages, and a program file."""
 
 
 class Result(Stored):
@@ -44,18 +46,26 @@ class _Asked(Stored):
     spec: JobSpec
     teachers: tuple[Digest, ...]
     code: Digest
+    versions: dict[str, str]
+    """Of Python, torch and ours."""
 
 
 class Runs:
     """Trains what was not trained before."""
 
-    def __init__(self, settings: NodeSettings, *, teachers: Path = TEACHERS) -> None:
-        """``settings.storage`` keeps results and students; ``teachers`` holds the study of each teacher's members."""
+    def __init__(
+        self, settings: NodeSettings, *, teachers: Path = TEACHERS, ran: Mapping[str, str] | None = None
+    ) -> None:
+        """``settings.storage`` keeps results and students; ``teachers`` holds the study of each teacher's members.
+
+        ``ran`` are the versions of what trains; left out: those that are here.
+        """
         self.num_trained = 0
         self._settings = settings
         self._files = teachers
         self._published: dict[str, ResolvedTeacher] = {}
         self._code = code_digest()
+        self._versions = dict(ran or versions())
 
     def child(self, study: StudySpec, child: Child) -> Result:
         """A job of a study, and first of all those that must come before it.
@@ -76,6 +86,7 @@ class Runs:
             spec=spec.model_copy(update={"name": "gallery", "labels": {}}),
             teachers=tuple(teacher.digest for teacher in teachers),
             code=self._code,
+            versions=self._versions,
         )
         identity = digest_of(asked).removeprefix("sha256:")[:40]
         file = self._settings.storage / "results" / f"{identity}.json"
@@ -124,10 +135,11 @@ class Runs:
         return publish(f"{study.name[:30]}-{key}"[:48].rstrip("-"), [before.member], self._settings)
 
 
-def code_digest() -> Digest:
-    """Of every program file that decides what a job learns."""
-    files = sorted(file for package in CODE for file in (ROOT / package).rglob("*.py"))
+def code_digest(root: Path = ROOT) -> Digest:
+    """Of every program file below ``root`` that decides what a job learns."""
+    places = [root / place for place in CODE]
+    files = sorted(file for place in places for file in ([place] if place.is_file() else place.rglob("*.py")))
     digest = hashlib.sha256()
     for file in files:
-        digest.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
+        digest.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
     return f"sha256:{digest.hexdigest()}"

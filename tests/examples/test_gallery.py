@@ -16,7 +16,7 @@ from distill.contracts.teachers import CheckedMember
 from examples.gallery.__main__ import SEEDS, gallery, shipped, study_of
 from examples.gallery.page import COMPARED, page, table
 from examples.gallery.rows import Row
-from examples.gallery.runs import TEACHERS, Result, Runs
+from examples.gallery.runs import TEACHERS, Result, Runs, code_digest
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TINY: dict[str, Any] = {
@@ -106,6 +106,26 @@ def test_another_objective_is_another_training(runs: Runs):
     assert runs.num_trained == 2
 
 
+def test_what_another_torch_trained_is_trained_again(settings: NodeSettings, tmp_path: Path):
+    def trained_by(torch: str) -> int:
+        runs = Runs(settings.model_copy(update={"storage": tmp_path}), teachers=tmp_path, ran={"torch": torch})
+        runs.job(JobSpec.model_validate(TINY))
+        return runs.num_trained
+
+    assert [trained_by("2.0"), trained_by("2.0"), trained_by("2.1")] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("file", ["distill/science/losses.py", "examples/in_process.py"])
+def test_other_code_is_another_training(tmp_path: Path, file: str):
+    program = tmp_path / file
+    program.parent.mkdir(parents=True)
+    program.write_text("once = 1\n")
+    once = code_digest(tmp_path)
+    assert code_digest(tmp_path) == once
+    program.write_text("once = 2\n")
+    assert code_digest(tmp_path) != once
+
+
 def test_a_later_generation_is_taught_by_the_one_before(runs: Runs, tmp_path: Path):
     study = {
         "name": "again",
@@ -142,14 +162,25 @@ def test_a_line_has_means_and_spreads():
 
 def test_a_gain_within_the_noise_of_the_seeds_is_named_as_none():
     clear = row("clear", [0.90, 0.92, 0.94], [0.80, 0.80, 0.86])
-    # two standard errors: 2 sqrt((4 + 12) / 3) = 4.6 points
-    assert clear.noise == pytest.approx(0.046188)
-    faint = row("faint", [0.84, 0.86, 0.88], [0.80, 0.80, 0.86])
+    # 10, 12 and 8 points at the same seed, a spread of 2: two standard errors are 4 / sqrt(3) = 2.3 points
+    assert clear.noise == pytest.approx(0.0230940)
+    # 0, 6 and 0 points: a spread of sqrt(12), and 2 sqrt(12 / 3) = 4 is more than their mean
+    faint = row("faint", [0.80, 0.86, 0.86], [0.80, 0.80, 0.86])
+    assert faint.noise == pytest.approx(0.04)
     text = page([clear, faint], ["domains/reviews: no data"], command="make examples")
     assert "1 of 2 examples" in text
-    assert "or not at all: response/faint (+4.0)" in text
+    assert "or not at all: response/faint (+2.0)" in text
     assert "on 2026-11-24" in text
     assert "Skipped: domains/reviews: no data." in text
+
+
+def test_a_gain_that_every_seed_has_pays_however_far_the_seeds_lie_apart():
+    assert row("paired", [0.72, 0.82, 0.93], [0.70, 0.80, 0.90]).pays
+
+
+def test_one_seed_can_not_tell_whether_it_pays():
+    alone = row("alone", [0.9], [0.8])
+    assert (alone.gain, alone.noise, alone.pays) == (pytest.approx(0.1), None, False)
 
 
 def test_heads_are_compared_with_averaged_answers_seed_by_seed():
