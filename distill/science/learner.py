@@ -122,8 +122,7 @@ class Learner(nn.Module):
             extra["fused"] = answers_of([Output(fused_NC)], ())
         for place, (objective, output) in enumerate(zip(self._objectives, outputs, strict=True)):
             targets = self._targets(place, objective, outputs, served, extra)
-            loss, _ = objective(output, labels_N, targets, progress=progress, label_share=label_share)
-            losses.append(loss)
+            losses.append(objective(output, labels_N, targets, progress=progress, label_share=label_share))
         return torch.stack(losses).sum()
 
     def after_step(self, step: int) -> None:

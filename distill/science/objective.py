@@ -58,7 +58,6 @@ class Objective(nn.Module):
         """
         super().__init__()
         self.terms = tuple(terms)
-        self.names = _names(self.terms)
         self._ensemble = ensemble
         self._weights = {name: source.layout.weights() for name, source in sources.items()}
         if "served" in sources:
@@ -95,7 +94,7 @@ class Objective(nn.Module):
 
     def forward(
         self, output: Output, labels_N: Tensor, targets: Targets, *, progress: float, label_share: float = 1.0
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> Tensor:
         """The loss of these rows.
 
         Args:
@@ -107,8 +106,7 @@ class Objective(nn.Module):
                 labelled rows count by this rank's share of them.
 
         Returns:
-            The loss, a scalar with a gradient, and every term's own value before its weight, detached, by name:
-            the term's kind, with its place behind it where a kind comes twice (``soft_targets.2``).
+            A scalar with a gradient.
 
         Raises:
             ValueError: a term needs targets that didn't come.
@@ -121,9 +119,7 @@ class Objective(nn.Module):
             value_at(term.weight, progress) * share * value
             for term, share, value in zip(self.terms, shares, values, strict=True)
         ]
-        return torch.stack(weighted).sum(), {
-            name: value.detach() for name, value in zip(self.names, values, strict=True)
-        }
+        return torch.stack(weighted).sum()
 
     def _value(
         self, place: int, term: Term, output: Output, labels_N: Tensor, targets: Targets, progress: float
@@ -286,8 +282,3 @@ def _modules(side: str | tuple[str, str]) -> tuple[str, ...]:
 def _key(module: str) -> str:
     """torch forbids dots in the names of modules, and names that its containers have themselves."""
     return "at/" + module.replace(".", "/")
-
-
-def _names(terms: Sequence[Term]) -> tuple[str, ...]:
-    kinds = [term.kind for term in terms]
-    return tuple(kind if kinds.count(kind) == 1 else f"{kind}.{place}" for place, kind in enumerate(kinds))

@@ -36,7 +36,7 @@ class Taps:
         """
         modules = tappable_modules(model)
         if unknown := [name for name in names if name not in modules]:
-            raise _unknown_tap(unknown[0], list(modules))
+            raise no_such_tap("objective", "the model", unknown[0], list(modules))
         self._modules = {name: modules[name] for name in names}
         self._hooks: list[RemovableHandle] = []
         self.features: dict[str, Tensor] = {}
@@ -108,12 +108,3 @@ def _first_tensor(output: Any) -> Tensor | None:
         return output
     parts = output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else ()
     return next((part for part in parts if isinstance(part, Tensor)), None)
-
-
-def _unknown_tap(name: str, there: list[str]) -> InvalidSpec:
-    return InvalidSpec(
-        f"the model has no tap '{name}'; it has: {', '.join(there)}",
-        field="objective",
-        expected=f"one of {', '.join(there)}",
-        got=name,
-    )

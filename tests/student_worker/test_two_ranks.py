@@ -65,6 +65,17 @@ SCHEMES: dict[str, dict[str, Any]] = {
     },
 }
 
+VIEW: dict[str, Any] = {
+    "student": {"source": "zoo", "name": "cnn", "args": {"width": 4}},
+    "scheme": {"kind": "self", "view": {"transform": "flip"}},
+    "objective": [
+        {"kind": "labels"},
+        {"kind": "soft_targets"},
+        {"kind": "attention", "pairs": [{"student": "stages.1", "teacher": "stages.1"}], "target": {"from": "view"}},
+    ],
+}
+"""Its batch norm sees each rank's share, so two ranks learn something else than one; but they go on from a checkpoint."""
+
 
 @pytest.fixture(scope="module")
 def two(settings: NodeSettings, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Trained]:
@@ -75,12 +86,14 @@ def two(settings: NodeSettings, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 @pytest.fixture(scope="module")
 def jobs(settings: NodeSettings) -> dict[str, JobRecord]:
-    """Jobs of several schemes; no student has a batch norm, which would see other rows on two ranks."""
+    """Jobs of several schemes, on the same teacher."""
     wise = a_trained_teacher(settings, "of-two-ranks")
     training = {"epochs": 1, "batch_size": 128, "gradient_clip": 1.0}
     return {
-        name: knowledge.a_job(settings, f"by-two-{place}", (wise,), student=MLP, training=training, **changes)
-        for place, (name, changes) in enumerate(SCHEMES.items())
+        name: knowledge.a_job(
+            settings, f"by-two-{place}", (wise,), **({"student": MLP, "training": training} | changes)
+        )
+        for place, (name, changes) in enumerate((SCHEMES | {"view": VIEW}).items())
     }
 
 
@@ -118,7 +131,7 @@ def test_two_ranks_train_all_that_a_scheme_trains_as_one_does(
     same(by_two[scheme][0], alone)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", [*SCHEMES, "view"])
 def test_two_ranks_of_any_scheme_go_on_from_a_checkpoint(by_two: dict[str, tuple[Trained, Trained]], scheme: str):
     went_on(*by_two[scheme])
 
