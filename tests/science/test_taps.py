@@ -50,7 +50,9 @@ def test_nothing_is_read_once_the_taps_are_closed(resnet, digit_input):
 
 
 def test_an_unknown_tap_is_refused_with_the_ones_there_are(resnet):
-    with pytest.raises(InvalidSpec, match=r"no module 'stages\.7' that gives one output a row; it has: stem, stem\.0") as refused:
+    with pytest.raises(
+        InvalidSpec, match=r"no module 'stages\.7' that gives one output a row; it has: stem, stem\.0"
+    ) as refused:
         Taps(resnet, ["pool", "stages.7"])
 
     assert refused.value.details["got"] == "stages.7"
