@@ -128,6 +128,20 @@ class CancelAsked(Stored):
     at: Timestamp
 
 
+class PauseAsked(Stored):
+    """Someone wants the job to give its resources back for a while."""
+
+    kind: Literal["pause_asked"] = "pause_asked"
+    at: Timestamp
+
+
+class ResumeAsked(Stored):
+    """Someone wants the paused job to go on."""
+
+    kind: Literal["resume_asked"] = "resume_asked"
+    at: Timestamp
+
+
 class GenerationReady(Stored):
     """The student of the generation before is published: the job has its teacher."""
 
@@ -209,6 +223,8 @@ JobFact = (
     | AttemptLost
     | QueueReason
     | CancelAsked
+    | PauseAsked
+    | ResumeAsked
     | GenerationReady
     | GenerationMissing
 )

@@ -24,7 +24,7 @@ PANEL = "Jobs and studies"
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (submit, watch, jobs, job, logs, cancel, report, download):
+    for command in (submit, watch, jobs, job, logs, pause, resume, cancel, report, download):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -124,10 +124,23 @@ def cancel(context: typer.Context, identity: Identity, as_json: Json = False) ->
     with client_of(context, as_json=as_json) as client:
         kind = kind_of(client, identity)
         view = client.cancel_study(identity) if kind == "study" else client.cancel_job(identity)
-    if as_json:
-        show_json(view)
-    else:
-        typer.echo(f"{kind} {identity} is {view.state}")
+    _show_state(kind, identity, view, as_json=as_json)
+
+
+def pause(context: typer.Context, identity: Identity, as_json: Json = False) -> None:
+    """Let a job, or all jobs of a study, save a checkpoint and give their resources back. Twice does no harm."""
+    with client_of(context, as_json=as_json) as client:
+        kind = kind_of(client, identity)
+        view = client.pause_study(identity) if kind == "study" else client.pause_job(identity)
+    _show_state(kind, identity, view, as_json=as_json)
+
+
+def resume(context: typer.Context, identity: Identity, as_json: Json = False) -> None:
+    """Let a paused job, or all paused jobs of a study, go on from their checkpoints when their turn comes."""
+    with client_of(context, as_json=as_json) as client:
+        kind = kind_of(client, identity)
+        view = client.resume_study(identity) if kind == "study" else client.resume_job(identity)
+    _show_state(kind, identity, view, as_json=as_json)
 
 
 def report(
@@ -193,6 +206,13 @@ def _watch(client: "StillhouseClient", kind: "Kind", identity: str, *, as_json: 
         say(f"stopped watching; the {kind} goes on")
         say(f"`stillhouse watch {identity}` looks again, `stillhouse cancel {identity}` ends it")
         return INTERRUPTED
+
+
+def _show_state(kind: "Kind", identity: str, view: "JobRecord | StudyView", *, as_json: bool) -> None:
+    if as_json:
+        show_json(view)
+    else:
+        typer.echo(f"{kind} {identity} is {view.state}")
 
 
 def _name(view: "JobRecord | StudyView") -> "tuple[Kind, str]":

@@ -81,6 +81,14 @@ class StillhouseClient:
         """Ask a job to end, keeping a checkpoint."""
         return self._wire.ask(JobRecord, "POST", _path("job", job, "cancel"))
 
+    def pause_job(self, job: str) -> JobRecord:
+        """Let a job save a checkpoint and give its resources back."""
+        return self._wire.ask(JobRecord, "POST", _path("job", job, "pause"))
+
+    def resume_job(self, job: str) -> JobRecord:
+        """Let a paused job go on from its checkpoint."""
+        return self._wire.ask(JobRecord, "POST", _path("job", job, "resume"))
+
     # Studies
 
     def submit_study(self, spec: StudySpec) -> StudyView:
@@ -104,6 +112,14 @@ class StillhouseClient:
     def cancel_study(self, study: str) -> StudyView:
         """Ask every job of a study to end."""
         return self._wire.ask(StudyView, "POST", _path("study", study, "cancel"))
+
+    def pause_study(self, study: str) -> StudyView:
+        """Pause every job of a study."""
+        return self._wire.ask(StudyView, "POST", _path("study", study, "pause"))
+
+    def resume_study(self, study: str) -> StudyView:
+        """Let every paused job of a study go on."""
+        return self._wire.ask(StudyView, "POST", _path("study", study, "resume"))
 
     def kind_of(self, identity: str) -> Kind:
         """Whether this is a job or a study.

@@ -9,7 +9,7 @@ from distill.contracts.records import JobRecord, JobState, Phase, Reason
 from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
 
 SIGNAL_AFTER_S = 30.0
-"""A cancelled attempt that hasn't obeyed its directive is signalled after so long."""
+"""An attempt that is to stop and hasn't obeyed its directive is signalled after so long."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def decide_attempt(record: JobRecord, observed: Observed) -> Decision:
         return _decide_unlaunched(record, observed.ray)
     if observed.ray.state.has_ended and not observed.has_heartbeat:
         return DeclareLost(_lost(observed.ray))
-    if record.state is JobState.CANCELLING and record.wished_at is not None:
+    if record.state in {JobState.CANCELLING, JobState.PAUSING} and record.wished_at is not None:
         overdue = observed.now - record.wished_at > timedelta(seconds=SIGNAL_AFTER_S)
         return Signal() if overdue and not observed.ray.state.has_ended else None
     return None
@@ -98,7 +98,7 @@ def _decide_unlaunched(record: JobRecord, ray: RayJob) -> Decision:
     if record.state is JobState.STARTING:
         return Launch()
     if ray.state is RayJobState.ABSENT:
-        return DeclareLost(AttemptLost("cancelled before Ray was asked to start it").problem())
+        return DeclareLost(AttemptLost("stopped before Ray was asked to start it").problem())
     return None
 
 

@@ -75,7 +75,7 @@ class Generations:
 
     async def tend(self, jobs: Sequence[JobRecord]) -> None:
         """Bring each job that waits for a generation a step further."""
-        waiting = [job for job in jobs if job.awaits_generation]
+        waiting = [job for job in jobs if job.awaits_generation and job.state is JobState.QUEUED]
         found = await self._store.jobs([str(job.after) for job in waiting])
         before = {job.id: job for job in found}
         for job in waiting:

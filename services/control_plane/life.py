@@ -18,8 +18,10 @@ from distill.contracts.facts import (
     GenerationMissing,
     GenerationReady,
     JobFact,
+    PauseAsked,
     PhaseReached,
     QueueReason,
+    ResumeAsked,
     TeacherAwaited,
     TeacherReturned,
     WorkerFact,
@@ -27,8 +29,10 @@ from distill.contracts.facts import (
 from distill.contracts.records import Attempt, JobRecord, JobState, Outcome, Phase, Reason, Wish
 
 EDGES: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.STARTING, JobState.FAILED, JobState.CANCELLED}),
-    JobState.STARTING: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLING}),
+    JobState.QUEUED: frozenset({JobState.STARTING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.STARTING: frozenset(
+        {JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.PAUSING, JobState.CANCELLING}
+    ),
     JobState.RUNNING: frozenset(
         {JobState.SUCCEEDED, JobState.FAILED, JobState.QUEUED, JobState.PAUSING, JobState.CANCELLING}
     ),
@@ -62,6 +66,10 @@ def apply_fact(record: JobRecord, fact: JobFact) -> JobRecord:
             return _claimed(record, fact)
         case CancelAsked():
             return _cancel_asked(record, fact)
+        case PauseAsked():
+            return _pause_asked(record, fact)
+        case ResumeAsked():
+            return _resume_asked(record, fact)
         case QueueReason():
             return _waits(record, fact)
         case GenerationReady() | GenerationMissing():
@@ -94,10 +102,27 @@ def _cancel_asked(record: JobRecord, fact: CancelAsked) -> JobRecord:
         return record
     wished = record.model_copy(update={"wish": Wish.CANCEL, "wished_at": fact.at})
     if record.state in {JobState.QUEUED, JobState.PAUSED}:
-        return _move(wished, JobState.CANCELLED, Reason(code="cancelled", text="cancelled before it started"), fact.at)
+        return _move(wished, JobState.CANCELLED, Reason(code="cancelled", text=_kept(wished)), fact.at)
     return _move(
         wished, JobState.CANCELLING, Reason(code="cancelling", text="the workers save a checkpoint and stop"), fact.at
     )
+
+
+def _pause_asked(record: JobRecord, fact: PauseAsked) -> JobRecord:
+    if record.wish is not Wish.RUN:
+        return record
+    wished = record.model_copy(update={"wish": Wish.PAUSE, "wished_at": fact.at})
+    if record.state is JobState.QUEUED:
+        return _paused(wished, fact.at)
+    text = "the workers save a checkpoint and give their resources back"
+    return _move(wished, JobState.PAUSING, Reason(code="pausing", text=text), fact.at)
+
+
+def _resume_asked(record: JobRecord, fact: ResumeAsked) -> JobRecord:
+    if record.state is not JobState.PAUSED:
+        return record
+    wished = record.model_copy(update={"wish": Wish.RUN, "wished_at": fact.at, "not_before": None})
+    return _move(wished, JobState.QUEUED, Reason(code="queued", text="waiting for its turn"), fact.at)
 
 
 def _waits(record: JobRecord, fact: QueueReason) -> JobRecord:
@@ -108,7 +133,7 @@ def _waits(record: JobRecord, fact: QueueReason) -> JobRecord:
 
 
 def _after_generation(record: JobRecord, fact: GenerationReady | GenerationMissing) -> JobRecord:
-    if not record.awaits_generation:
+    if not record.awaits_generation or record.state is not JobState.QUEUED:
         return record
     if isinstance(fact, GenerationReady):
         taught = record.model_copy(update={"teachers": fact.teachers})
@@ -166,11 +191,19 @@ def _ended(record: JobRecord, outcome: Outcome, problem: Problem | None, at: dat
         return _move(record, JobState.SUCCEEDED, Reason(code="finished", text="the student is trained"), at)
     if record.wish is Wish.CANCEL:
         return _move(record, JobState.CANCELLED, Reason(code="cancelled", text=_kept(record)), at)
-    if outcome is Outcome.PAUSED and record.wish is Wish.PAUSE:
-        return _move(record, JobState.PAUSED, Reason(code="paused", text=_kept(record)), at)
+    if outcome not in {Outcome.PAUSED, Outcome.WAITED} and (reason := _why_given_up(record, outcome, problem)):
+        return _move(record, JobState.FAILED, reason, at)
+    if record.wish is Wish.PAUSE:
+        return _paused(record, at)
     if outcome is Outcome.WAITED:
         return _waited(record, at)
     return _try_again(record, outcome, problem, at)
+
+
+def _paused(record: JobRecord, at: datetime) -> JobRecord:
+    # who is paused awaits no teacher: that begins anew
+    awaiting_nobody = record.model_copy(update={"teacher_awaited_since": None})
+    return _move(awaiting_nobody, JobState.PAUSED, Reason(code="paused", text=_kept(record)), at)
 
 
 def _waited(record: JobRecord, at: datetime) -> JobRecord:
@@ -186,17 +219,28 @@ def _waited(record: JobRecord, at: datetime) -> JobRecord:
     )
 
 
+def _why_given_up(record: JobRecord, outcome: Outcome, problem: Problem | None) -> Reason | None:
+    """The reason of a failure that no further attempt follows; None where one does."""
+    reason = _reason_of(outcome, problem)
+    if is_users(reason.code) or _num_failures(record) > record.spec.limits.max_failures:
+        return reason
+    return None
+
+
 def _try_again(record: JobRecord, outcome: Outcome, problem: Problem | None, at: datetime) -> JobRecord:
-    code, text = (
-        (problem.code, problem.message) if problem else (outcome.value, f"the attempt ended as {outcome.value}")
-    )
-    failures = sum(_is_failure(attempt) for attempt in record.attempts)
-    if is_users(code) or failures > record.spec.limits.max_failures:
-        return _move(record, JobState.FAILED, Reason(code=code, text=text), at)
-    delay_s = BACK_OFF_S[max(0, min(failures, len(BACK_OFF_S)) - 1)]
-    return _queue_again(
-        record, Reason(code="retrying", text=f"{text}; trying again in {delay_s} s"), at, delay_s=delay_s
-    )
+    delay_s = BACK_OFF_S[max(0, min(_num_failures(record), len(BACK_OFF_S)) - 1)]
+    text = f"{_reason_of(outcome, problem).text}; trying again in {delay_s} s"
+    return _queue_again(record, Reason(code="retrying", text=text), at, delay_s=delay_s)
+
+
+def _reason_of(outcome: Outcome, problem: Problem | None) -> Reason:
+    if problem is not None:
+        return Reason(code=problem.code, text=problem.message)
+    return Reason(code=outcome.value, text=f"the attempt ended as {outcome.value}")
+
+
+def _num_failures(record: JobRecord) -> int:
+    return sum(_is_failure(attempt) for attempt in record.attempts)
 
 
 def _is_failure(attempt: Attempt) -> bool:
@@ -207,10 +251,7 @@ def _is_failure(attempt: Attempt) -> bool:
 
 
 def _queue_again(record: JobRecord, reason: Reason, at: datetime, *, delay_s: float) -> JobRecord:
-    record = record.model_copy(update={"not_before": at + timedelta(seconds=delay_s)})
-    if record.state is JobState.PAUSING:
-        return _move(record, JobState.FAILED, reason, at)
-    return _move(record, JobState.QUEUED, reason, at)
+    return _move(record.model_copy(update={"not_before": at + timedelta(seconds=delay_s)}), JobState.QUEUED, reason, at)
 
 
 def is_users(code: str) -> bool:
@@ -220,6 +261,8 @@ def is_users(code: str) -> bool:
 
 
 def _kept(record: JobRecord) -> str:
+    if not record.attempts:
+        return "stopped before it started"
     if record.checkpoint is None:
         return "stopped before the first checkpoint"
     return f"stopped; a checkpoint of step {record.checkpoint.step} is kept"
@@ -231,7 +274,7 @@ def _with_attempt(record: JobRecord, **changes: object) -> JobRecord:
 
 
 def _reason(record: JobRecord, reason: Reason, at: datetime) -> JobRecord:
-    if record.state is JobState.CANCELLING:
+    if record.state in {JobState.CANCELLING, JobState.PAUSING}:
         reason = record.reason
     return record.model_copy(update={"reason": reason, "updated_at": at})
 

@@ -1,6 +1,6 @@
 """What the files of this tutorial share: one job that nobody broke, and the teacher that it became.
 
-A newcomer reads: submit, watch, cancel; then what breaks (control plane, Redis, worker, older attempt); then teachers
+A newcomer reads: submit, watch, pause, cancel; then what breaks (control plane, Redis, worker, older attempt); then teachers
 (study, killed replica), and workers.
 """
 

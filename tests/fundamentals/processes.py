@@ -16,14 +16,19 @@ from services.stack.stack import Stack
 
 def worker_of(stack: Stack, job: JobRecord) -> int:
     """The process of the only Train worker of the job's newest attempt."""
+    (worker,) = workers_of(stack, job)
+    return worker
+
+
+def workers_of(stack: Stack, job: JobRecord) -> list[int]:
+    """The processes of the Train workers of the job's newest attempt."""
     ray_job = _ask_ray(stack, f"/api/jobs/{names.submission_id(job.id, job.attempt)}")["job_id"]
     actors = _ask_ray(stack, "/api/v0/actors?limit=1000")["data"]["result"]["result"]
-    (worker,) = [
-        actor["pid"]
+    return [
+        int(actor["pid"])
         for actor in actors
         if (actor["job_id"], actor["class_name"], actor["state"]) == (ray_job, "RayTrainWorker", "ALIVE")
     ]
-    return int(worker)
 
 
 def replicas_of(stack: Stack, teacher: ResolvedTeacher) -> list[int]:

@@ -1,4 +1,4 @@
-"""``/v1/jobs``: submit, list, read, cancel, follow, and fetch what a job left."""
+"""``/v1/jobs``: submit, list, read, cancel, pause, follow, and fetch what a job left."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,10 +9,10 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from distill.contracts.base import now
-from distill.contracts.errors import InvalidSpec
-from distill.contracts.facts import CancelAsked
+from distill.contracts.errors import Conflict, InvalidSpec
+from distill.contracts.facts import CancelAsked, PauseAsked, ResumeAsked
 from distill.contracts.job import JobSpec
-from distill.contracts.records import JobRecord, JobState
+from distill.contracts.records import JobRecord, JobState, Wish
 from services.control_plane import examples
 from services.control_plane.artifacts import find_artifact, list_artifacts, list_snapshots, send_file
 from services.control_plane.context import Context, Parts
@@ -86,7 +86,47 @@ async def cancel(job: str, parts: Parts) -> JobRecord:
 async def cancel_job(parts: Context, job: str) -> JobRecord:
     """Put the wish into the job's inbox, and return the record that it led to."""
     await parts.store.job(job)
-    await parts.store.append("job", job, CancelAsked(at=now()))
+    return await _wished(parts, job, CancelAsked(at=now()))
+
+
+@router.post("/{job}/pause", status_code=202, responses=documented(404, 409))
+async def pause(job: str, parts: Parts) -> JobRecord:
+    """Let the job save a checkpoint and give its resources back until it is resumed; asking twice changes nothing."""
+    return await pause_job(parts, await parts.store.job(job))
+
+
+@router.post("/{job}/resume", status_code=202, responses=documented(404, 409))
+async def resume(job: str, parts: Parts) -> JobRecord:
+    """Let a paused job go on from its checkpoint when its turn comes; one that isn't paused goes on anyway."""
+    return await resume_job(parts, await parts.store.job(job))
+
+
+async def pause_job(parts: Context, job: JobRecord) -> JobRecord:
+    """Put the wish into the job's inbox, and return the record that it led to.
+
+    Raises:
+        Conflict: the job has ended, or is about to be cancelled.
+    """
+    if job.state.is_final or job.wish is Wish.CANCEL:
+        raise Conflict(f"{job.id} is {job.state.value}, and can't be paused any more", got=job.state.value)
+    return await _wished(parts, job.id, PauseAsked(at=now()))
+
+
+async def resume_job(parts: Context, job: JobRecord) -> JobRecord:
+    """Put the wish into the job's inbox, and return the record that it led to.
+
+    Raises:
+        Conflict: the job has ended, is about to be cancelled, or is still pausing.
+    """
+    if job.state is JobState.PAUSING:
+        raise Conflict(f"{job.id} still saves what it has; resume it once it is PAUSED", got=job.state.value)
+    if job.state.is_final or job.wish is Wish.CANCEL:
+        raise Conflict(f"{job.id} is {job.state.value}, and can't be resumed any more", got=job.state.value)
+    return await _wished(parts, job.id, ResumeAsked(at=now()))
+
+
+async def _wished(parts: Context, job: str, fact: CancelAsked | PauseAsked | ResumeAsked) -> JobRecord:
+    await parts.store.append("job", job, fact)
     parts.reconciler.wake()
     return await parts.store.job(job)
 

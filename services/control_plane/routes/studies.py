@@ -6,13 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from distill.contracts.records import StudyRecord
+from distill.contracts.errors import Conflict
+from distill.contracts.records import JobRecord, JobState, StudyRecord, Wish
 from distill.contracts.study import StudySpec
 from services.control_plane import examples
 from services.control_plane.context import Context, Parts
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_study
-from services.control_plane.routes.jobs import REPORT_FILES, Limit, ReportFormat, cancel_job
+from services.control_plane.routes.jobs import REPORT_FILES, Limit, ReportFormat, cancel_job, pause_job, resume_job
 from services.control_plane.streams import follow, last_event_id
 from services.control_plane.views import StudyPage, StudyView, study_state
 
@@ -56,9 +57,33 @@ async def read_study(study: str, parts: Parts) -> StudyView:
 async def cancel(study: str, parts: Parts) -> StudyView:
     """Cancel every child that hasn't ended; a baseline that is reused belongs to another study, and goes on."""
     record = await parts.store.study(study)
-    for job in (await parts.store.children(record)).values():
-        if job.study == record.id:
-            await cancel_job(parts, job.id)
+    for job in await _own(parts, record):
+        await cancel_job(parts, job.id)
+    return await _view(parts, record)
+
+
+@router.post("/{study}/pause", status_code=202, responses=documented(404, 409))
+async def pause(study: str, parts: Parts) -> StudyView:
+    """Pause every child that is not about to end; a baseline that is reused belongs to another study, and goes on."""
+    record = await parts.store.study(study)
+    may_pause = [job for job in await _own(parts, record) if not job.state.is_final and job.wish is not Wish.CANCEL]
+    if not may_pause:
+        raise Conflict(f"every job of {study} has ended or is about to: there is nothing to pause")
+    for job in may_pause:
+        await pause_job(parts, job)
+    return await _view(parts, record)
+
+
+@router.post("/{study}/resume", status_code=202, responses=documented(404, 409))
+async def resume(study: str, parts: Parts) -> StudyView:
+    """Let every paused child go on."""
+    record = await parts.store.study(study)
+    own = await _own(parts, record)
+    if pausing := [job.id for job in own if job.state is JobState.PAUSING]:
+        raise Conflict(f"{', '.join(pausing)} still save what they have; resume the study once they are PAUSED")
+    for job in own:
+        if job.state is JobState.PAUSED:
+            await resume_job(parts, job)
     return await _view(parts, record)
 
 
@@ -81,6 +106,11 @@ async def report(study: str, parts: Parts, report_format: ReportFormat = "json")
 async def report_part(study: str, file: str, parts: Parts) -> Response:
     """A file of the report: ``report.md`` or a plot."""
     return await report_of_study(parts, study, file)
+
+
+async def _own(parts: Context, study: StudyRecord) -> list[JobRecord]:
+    """Its children, without those of earlier studies that it reuses."""
+    return [job for job in (await parts.store.children(study)).values() if job.study == study.id]
 
 
 async def _view(parts: Context, study: StudyRecord) -> StudyView:

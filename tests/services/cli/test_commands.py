@@ -122,6 +122,19 @@ def test_cancel_of_a_study_asks_every_job(house: House, stillhouse: Run):
     assert {job.state for job in house.jobs.values()} == {JobState.CANCELLING}
 
 
+@pytest.mark.parametrize(("wish", "state"), [("pause", "PAUSING"), ("resume", "QUEUED")])
+def test_pause_and_resume_say_what_the_job_is_now(house: House, stillhouse: Run, wish: str, state: str):
+    house.add(a_job(state=JobState.RUNNING))
+    assert stillhouse(wish, "digits-abc123").stdout == f"job digits-abc123 is {state}\n"
+
+
+@pytest.mark.parametrize(("wish", "state"), [("pause", "PAUSING"), ("resume", "QUEUED")])
+def test_pause_and_resume_of_a_study_ask_every_job(house: House, stillhouse: Run, wish: str, state: str):
+    house.add_study("s", a_job("one"), a_job("two", role="baseline"))
+    assert stillhouse(wish, "s").exit_code == 0
+    assert {job.state for job in house.jobs.values()} == {JobState(state)}
+
+
 def test_a_report_goes_out_as_markdown(house: House, stillhouse: Run):
     house.add(a_job())
     house.files["digits-abc123"] = b"# It was worth it\n"

@@ -164,6 +164,14 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     def cancel_job(job: str) -> JobRecord:
         return house.add(_known(house.jobs, job).model_copy(update={"state": JobState.CANCELLING}))
 
+    @app.post("/v1/jobs/{job}/pause", status_code=202)
+    def pause_job(job: str) -> JobRecord:
+        return house.add(_known(house.jobs, job).model_copy(update={"state": JobState.PAUSING}))
+
+    @app.post("/v1/jobs/{job}/resume", status_code=202)
+    def resume_job(job: str) -> JobRecord:
+        return house.add(_known(house.jobs, job).model_copy(update={"state": JobState.QUEUED}))
+
     @app.get("/v1/jobs/{job}/events")
     @app.get("/v1/studies/{job}/events")
     def events(job: str, last_event_id: str = Header("0-0")) -> StreamingResponse:
@@ -226,6 +234,12 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     def cancel_study(study: str) -> StudyView:
         for job in _known(house.studies, study).jobs.values():
             cancel_job(job)
+        return house.view(study)
+
+    @app.post("/v1/studies/{study}/{wish}", status_code=202)
+    def pause_or_resume_study(study: str, wish: str) -> StudyView:
+        for job in _known(house.studies, study).jobs.values():
+            {"pause": pause_job, "resume": resume_job}[wish](job)
         return house.view(study)
 
     @app.post("/v1/teachers", status_code=201)

@@ -87,6 +87,41 @@ async def test_a_queued_job_is_cancelled_at_once_and_a_second_time_changes_nothi
     assert second.json()["revision"] == first["revision"]
 
 
+async def test_a_queued_job_is_paused_and_resumed_and_twice_changes_nothing(api: httpx.AsyncClient):
+    job = await submitted(api)
+    for wish, state in (("pause", "PAUSED"), ("resume", "QUEUED")):
+        first, second = [await api.post(f"/v1/jobs/{job}/{wish}") for _ in range(2)]
+        assert (first.status_code, first.json()["state"]) == (202, state)
+        assert second.json()["revision"] == first.json()["revision"]
+
+
+async def test_a_job_that_has_ended_can_be_neither_paused_nor_resumed(api: httpx.AsyncClient, store: Store):
+    job = await submitted(api)
+    await ended(store, job)
+    for wish in ("pause", "resume"):
+        answer = await api.post(f"/v1/jobs/{job}/{wish}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+        assert f"{job} is SUCCEEDED" in answer.json()["detail"]
+
+
+async def test_pausing_a_study_pauses_its_children_and_resuming_it_lets_them_go_on(
+    api: httpx.AsyncClient, store: Store
+):
+    await store.create_teacher(a_teacher())
+    study = (await api.post("/v1/studies", json={"name": "compared", "job": TAUGHT})).json()["study"]["id"]
+    for wish, state in (("pause", "PAUSED"), ("resume", "QUEUED")):
+        answer = (await api.post(f"/v1/studies/{study}/{wish}")).json()
+        assert {job["state"] for job in answer["children"].values()} == {state}
+        assert answer["state"] == state
+
+
+async def test_a_study_that_has_ended_can_not_be_paused(api: httpx.AsyncClient, store: Store):
+    await store.create_teacher(a_teacher())
+    study = (await api.post("/v1/studies", json={"name": "compared", "job": TAUGHT})).json()["study"]["id"]
+    await api.post(f"/v1/studies/{study}/cancel")
+    assert (await api.post(f"/v1/studies/{study}/pause")).status_code == 409
+
+
 async def test_cancelling_a_study_cancels_its_children(api: httpx.AsyncClient, store: Store):
     await store.create_teacher(a_teacher())
     study = (await api.post("/v1/studies", json={"name": "compared", "job": TAUGHT})).json()["study"]["id"]

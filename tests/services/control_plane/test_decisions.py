@@ -1,6 +1,8 @@
 """What the reconciler decides, from a record and what it saw."""
 
-from distill.contracts.facts import AttemptLaunched, AttemptLost, CancelAsked
+import pytest
+
+from distill.contracts.facts import AttemptLaunched, AttemptLost, CancelAsked, PauseAsked
 from services.control_plane.decisions import (
     Claim,
     DeclareLost,
@@ -69,8 +71,9 @@ def test_an_attempt_that_the_cluster_forgot_is_lost():
     assert "Ray was restarted" in lost.problem.message
 
 
-def test_a_cancelled_attempt_is_signalled_only_when_it_does_not_obey():
-    job = after(a_running_job(), LAUNCHED, CancelAsked(at=NOON))
+@pytest.mark.parametrize("wish", [CancelAsked(at=NOON), PauseAsked(at=NOON)], ids=["cancel", "pause"])
+def test_an_attempt_that_is_to_stop_is_signalled_only_when_it_does_not_obey(wish):
+    job = after(a_running_job(), LAUNCHED, wish)
     assert decide_attempt(job, seen(RayJobState.RUNNING, seconds=29)) is None
     assert decide_attempt(job, seen(RayJobState.RUNNING, seconds=31)) == Signal()
 

@@ -15,8 +15,10 @@ from distill.contracts.facts import (
     GenerationMissing,
     GenerationReady,
     JobFact,
+    PauseAsked,
     PhaseReached,
     QueueReason,
+    ResumeAsked,
     TeacherAwaited,
     TeacherReturned,
 )
@@ -147,6 +149,49 @@ def test_an_attempt_lost_while_cancelling_is_a_cancelled_job():
     assert after(a_running_job(), CancelAsked(at=NOON), lost).state is JobState.CANCELLED
 
 
+def test_a_running_job_is_paused_through_its_directive_and_resumed_into_the_queue():
+    pausing = after(a_running_job(), PauseAsked(at=NOON))
+    assert (pausing.state, pausing.directive().wish) == (JobState.PAUSING, Wish.PAUSE)
+    assert apply_fact(pausing, PauseAsked(at=at(1))) is pausing
+    assert apply_fact(pausing, ResumeAsked(at=at(1))) is pausing
+    paused = after(pausing, ended(Outcome.PAUSED))
+    assert paused.state is JobState.PAUSED
+    resumed = after(paused, ResumeAsked(at=at(60)))
+    assert (resumed.state, resumed.directive().wish) == (JobState.QUEUED, Wish.RUN)
+    assert after(resumed, AttemptClaimed(attempt=2, at=at(61))).state is JobState.STARTING
+
+
+def test_a_queued_job_is_paused_at_once():
+    paused = after(a_queued_job(), PauseAsked(at=NOON))
+    assert (paused.state, paused.reason.text) == (JobState.PAUSED, "stopped before it started")
+    assert after(paused, CancelAsked(at=NOON)).state is JobState.CANCELLED
+
+
+def test_who_fails_while_pausing_is_paused_unless_trying_again_could_not_help():
+    pausing = after(a_running_job(limits={"max_failures": 1}), PauseAsked(at=NOON))
+    assert after(pausing, AttemptLost(attempt=1, problem=LOST, at=NOON)).state is JobState.PAUSED
+    torn = Problem(code="invalid_data", message="torn")
+    assert after(pausing, ended(Outcome.FAILED, problem=torn)).state is JobState.FAILED
+    assert after(pausing, ended(Outcome.FINISHED)).state is JobState.SUCCEEDED
+    assert after(pausing, CancelAsked(at=NOON), ended(Outcome.PAUSED)).state is JobState.CANCELLED
+
+
+def test_a_pause_is_no_failure_and_no_wait_for_a_teacher():
+    awaited = said(TeacherAwaited(attempt=1, teacher="f@1", text="gone", at=NOON), 4)
+    job = after(a_running_job(limits={"max_failures": 0}), awaited, PauseAsked(at=NOON))
+    assert job.reason.code == "pausing"
+    for outcome in (Outcome.WAITED, Outcome.PAUSED):
+        paused = after(job, ended(outcome))
+        assert (paused.state, paused.teacher_awaited_since) == (JobState.PAUSED, None)
+
+
+def test_a_paused_job_waits_for_no_generation_until_it_is_resumed():
+    paused = after(a_queued_job().model_copy(update={"after": "before-abc234"}), PauseAsked(at=NOON))
+    missing = GenerationMissing(problem=LOST, at=NOON)
+    assert apply_fact(paused, missing) is paused
+    assert after(paused, ResumeAsked(at=NOON), missing).state is JobState.FAILED
+
+
 def test_a_missing_teacher_is_a_reason_and_no_state():
     waiting = after(
         a_running_job(), said(TeacherAwaited(attempt=1, teacher="f@1", text="no replica answers", at=NOON), 4)
@@ -196,6 +241,8 @@ OUR_FACTS = st.one_of(
     st.builds(AttemptLost, attempt=ATTEMPTS, problem=st.just(LOST), at=st.just(NOON)),
     st.builds(QueueReason, code=st.just("x"), text=st.just("y"), at=st.just(NOON)),
     st.builds(CancelAsked, at=st.just(NOON)),
+    st.builds(PauseAsked, at=st.just(NOON)),
+    st.builds(ResumeAsked, at=st.just(NOON)),
     st.builds(GenerationReady, teachers=st.just(a_taught_job().teachers), at=st.just(NOON)),
     st.builds(GenerationMissing, problem=st.just(LOST), cancelled=st.booleans(), at=st.just(NOON)),
 )
