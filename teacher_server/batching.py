@@ -1,4 +1,4 @@
-"""The way of a window through a replica: checked, admitted, computed in its turn, answered alone.
+"""The queue before a replica's ensemble: rows are admitted, and computed in their turn.
 
 Windows are computed one at a time, first come, first served, in a thread of their own: the event loop stays free for
 health checks. Whose turn comes next is decided in `_turn` alone.
@@ -7,17 +7,17 @@ health checks. Whose turn comes next is decided in `_turn` alone.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
 from distill.contracts.errors import StillhouseError, TeacherBusy
-from distill.contracts.wire import AnswerHeader, AskHeader
+from distill.contracts.wire import AskHeader
 from teacher_server.runner import Ensemble
-from teacher_server.window import Array, read_header, read_inputs
+from teacher_server.window import Array
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,15 @@ MAX_FAILURES = 3
 """Windows in a row that may fail for no fault of their own before the replica calls itself unhealthy."""
 
 
+@dataclass(frozen=True)
+class Computed:
+    """What the device said."""
+
+    tensors: dict[str, Array]
+    """(N, ...) of each, N the rows that were to be computed."""
+    device_s: float
+
+
 class Batcher:
     """The queue of one replica before its ensemble."""
 
@@ -36,14 +45,12 @@ class Batcher:
         ensemble: Ensemble,
         *,
         teacher: str,
-        digest: str,
         threads: int,
         max_queued_rows: int = MAX_QUEUED_ROWS,
         max_queued_bytes: int = MAX_QUEUED_BYTES,
     ) -> None:
         self._ensemble = ensemble
         self._teacher = teacher
-        self._digest = digest
         self._max_queued_rows = max_queued_rows
         self._max_queued_bytes = max_queued_bytes
         self._queued_rows = 0
@@ -52,37 +59,20 @@ class Batcher:
         self._device_free = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "ensemble", initializer=torch.set_num_threads, initargs=(threads,))
 
-    async def answer(
-        self, header: Mapping[str, Any], tensors: Mapping[str, Array]
-    ) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Answer one window: an `AskHeader` and its tensors, for an `AnswerHeader` and its tensors.
+    async def compute(self, ask: AskHeader, inputs: Array, members: tuple[int, ...], *, arrived: float) -> Computed:
+        """Answer rows in their turn; ``arrived`` is when their request came, on the monotonic clock.
 
         Raises:
-            InvalidSpec: the window is not what this teacher takes, or its answer is too large; asking again can't help.
-            TeacherBusy: the queue is full, or the window waited in it past its deadline.
+            TeacherBusy: the queue is full, or the rows waited in it past their deadline.
             NotFinite: a member's answer holds NaN or infinity.
+            TooLarge: the answer would be.
         """
-        arrived = time.monotonic()
-        ask = read_header(header)
-        inputs = read_inputs(ask, tensors, self._ensemble.input)
-        members = self._ensemble.choose_members(ask.members)
-        self._ensemble.check_taps(ask.taps, members)
-        async with self._turn(ask, arrived, inputs.nbytes):
+        async with self._turn(ask, arrived, len(inputs), inputs.nbytes):
             started = time.monotonic()
             answered = await self._run(
                 lambda: self._ensemble.answer(inputs, members=members, precision=ask.precision, taps=ask.taps)
             )
-        ended = time.monotonic()
-        reply = AnswerHeader(
-            request_id=ask.request_id,
-            teacher=self._teacher,
-            digest=self._digest,
-            num_rows=ask.num_rows,
-            members=members,
-            seconds=ended - arrived,
-            compute_seconds=ended - started,
-        )
-        return reply.model_dump(mode="json"), answered
+            return Computed(answered, time.monotonic() - started)
 
     def check_health(self) -> None:
         """Raise if the device or the process seems broken, so that Serve replaces the replica."""
@@ -94,8 +84,8 @@ class Batcher:
         self._thread.shutdown()
 
     @asynccontextmanager
-    async def _turn(self, ask: AskHeader, arrived: float, num_bytes: int) -> AsyncIterator[None]:
-        rows, size = self._queued_rows + ask.num_rows, self._queued_bytes + num_bytes
+    async def _turn(self, ask: AskHeader, arrived: float, num_rows: int, num_bytes: int) -> AsyncIterator[None]:
+        rows, size = self._queued_rows + num_rows, self._queued_bytes + num_bytes
         if self._queued_rows and (rows > self._max_queued_rows or size > self._max_queued_bytes):
             raise TeacherBusy(
                 f"{self._teacher} has {self._queued_rows} rows of {self._queued_bytes} bytes in its queue, and takes "
@@ -110,7 +100,7 @@ class Batcher:
                     )
                 yield
         finally:
-            self._queued_rows -= ask.num_rows
+            self._queued_rows -= num_rows
             self._queued_bytes -= num_bytes
 
     async def _run(self, compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:

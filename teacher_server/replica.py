@@ -43,6 +43,7 @@ class TeacherReplica:
             InvalidWeights: what lies on storage is not the version that ``args`` names.
         """
         # here, not above: Serve builds the application in a process of its own that needs no torch, and is quicker
+        from teacher_server.answering import Answering
         from teacher_server.batching import Batcher
         from teacher_server.runner import Ensemble
 
@@ -56,7 +57,8 @@ class TeacherReplica:
             max_batch_rows=args.max_batch_rows,
             plugins=settings.plugins,
         )
-        self._batcher = Batcher(ensemble, teacher=args.reference, digest=args.digest, threads=args.threads)
+        self._batcher = Batcher(ensemble, teacher=args.reference, threads=args.threads)
+        self._answering = Answering(ensemble, self._batcher, teacher=args.reference, digest=args.digest)
 
     async def answer(
         self, header: dict[str, Any], tensors: "dict[str, np.ndarray]"
@@ -68,7 +70,7 @@ class TeacherReplica:
             TeacherBusy: the queue is full, or the window waited in it past its deadline.
             NotFinite: a member's answer holds NaN or infinity.
         """
-        return await self._batcher.answer(header, tensors)
+        return await self._answering.answer(header, tensors)
 
     async def describe(self) -> dict[str, Any]:
         """What runs here: ``teacher``, ``digest``, ``device`` and ``pid``."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from distill.contracts.errors import InvalidAnswer, NotFinite
 from distill.contracts.teachers import ResolvedTeacher
 from distill.contracts.wire import AnswerHeader, AskHeader
-from teacher_server.window import LOGITS, Array, tap_key
+from teacher_server.window import DIGESTS, LOGITS, Array, tap_key
 
 DTYPES: dict[str, np.dtype[Any]] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 
@@ -33,7 +33,8 @@ def read_reply(reply: Any, ask: AskHeader, teacher: ResolvedTeacher) -> tuple[An
     _expect(teacher, "number of rows", ask.num_rows, header.num_rows)
     _expect(teacher, "members", members, header.members)
     wanted = _layout(ask, teacher)
-    _expect(teacher, "tensors", sorted(wanted), sorted(tensors))
+    _expect(teacher, "tensors", sorted([*wanted, DIGESTS]), sorted(tensors))
+    _expect(teacher, f"shape of '{DIGESTS}'", (ask.num_rows,), np.shape(tensors[DIGESTS]))
     for key, shape in wanted.items():
         _check_tensor(teacher, key, tensors[key], shape, DTYPES[ask.precision])
     # copies: what Ray hands out can't be written to, and holds the object store's memory

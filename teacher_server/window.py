@@ -16,6 +16,8 @@ from distill.contracts.wire import AskHeader
 
 INPUTS = "inputs"
 LOGITS = "logits"
+TOP_LOG_PROBS, TOP_CLASSES, TOP_TAIL = "top.log_probs", "top.classes", "top.tail"
+DIGESTS = "digests"
 MAX_WINDOW_BYTES = 64 * 2**20
 """Four times what a student of ours asks at once."""
 

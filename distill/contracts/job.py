@@ -12,6 +12,7 @@ from distill.contracts.schedules import extremes
 from distill.contracts.scheme import Offline, SchemeSpec
 from distill.contracts.students import StudentSpec
 from distill.contracts.targets import check_all_used, check_always_learned, check_target, taught_terms
+from distill.contracts.wire import MAX_TOP_CLASSES, AnswerPrecision
 
 TeacherRef = Annotated[
     str,
@@ -98,7 +99,16 @@ class TrainingSpec(Spec):
 class AnswersSpec(Spec):
     """How teachers answer."""
 
-    precision: Literal["fp32", "fp16"] = "fp16"
+    precision: AnswerPrecision = "fp16"
+    top_k: int | None = Field(default=None, ge=1, le=MAX_TOP_CLASSES)
+    """Only the greatest so many classes, with the exact mass of all others together: for hundreds of classes and more."""
+    remember: bool = True
+    """Whether answers may come from the answer book, and are kept there for every job on the same teacher and data."""
+    remember_features: bool = False
+    """Whether answers that hold features are kept too: they can be a thousand times larger than logits."""
+    rows_per_s: float | None = Field(default=None, gt=0)
+    """How many rows the student can take a second, all workers together, where you know it: replicas are started for it
+    at once. Left out, they follow the queue that is measured."""
 
 
 class EvaluationSpec(Spec):

@@ -56,6 +56,28 @@ def baselines_key(team: str) -> str:
 WAKE_KEY = f"{PREFIX}wake"
 """Bounded stream of (kind, identity) whose inbox has something."""
 
+TEAM_WEIGHTS_KEY = f"{PREFIX}team-weights"
+"""Hash: team -> its weight in every replica's queue; 1 where there is none."""
+
+RESERVATIONS_KEY = f"{PREFIX}reservations"
+"""Sorted set: identity of each reservation by when it expires."""
+
+
+def reservation_key(identity: str) -> str:
+    """A reservation: one JSON string, which expires with it."""
+    return f"{PREFIX}reservation:{identity}"
+
+
+def load_key(application: str) -> str:
+    """Hash: replica -> its `ReplicaLoad`; expires when none says anything any more."""
+    return f"{PREFIX}load:{application}"
+
+
+def usage_key(team: str, month: str) -> str:
+    """Hash: ``<name@version>|<figure of TeacherUsage>`` -> its sum in that month, such as ``2026-11``."""
+    return f"{PREFIX}usage:{team}:{month}"
+
+
 RECONCILER_KEY = f"{PREFIX}reconciler"
 """Lease of the one control plane that acts on Ray."""
 
@@ -80,6 +102,18 @@ def application(teacher: str, version: int) -> str:
 
 DEPLOYMENT = "Teacher"
 """The deployment inside each teacher's application."""
+
+BOOK_APPLICATION, BOOK_DEPLOYMENT = "answer-book", "AnswerBook"
+"""The Serve application that remembers answers, and its deployment."""
+
+DOOR_APPLICATION, DOOR_DEPLOYMENT = "door", "Door"
+"""The Serve application that answers over HTTP, and its deployment."""
+
+DOOR_PREFIX = "/v1/pool"
+"""Where the door answers, below its base URL."""
+
+ANSWERS_FOLDER = PurePosixPath("answers")
+"""Below the storage root: the answer book's segments."""
 
 
 def attempt_folder(job: str, attempt: int) -> PurePosixPath:

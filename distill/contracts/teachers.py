@@ -1,9 +1,9 @@
 """A teacher: a named, immutable version with one or more members, and what the pool must know of it."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from distill.contracts.base import Digest, InWords, Name, Spec, Stored, Timestamp
 from distill.contracts.datasets import DatasetFacts
@@ -42,6 +42,9 @@ Alias = Annotated[
 """Begins with a letter, so that ``name@3`` is always a version."""
 
 
+ComputePrecision = Literal["fp32", "bf16"]
+
+
 class TeacherResources(Spec):
     """What one replica takes, and how many there may be."""
 
@@ -50,8 +53,24 @@ class TeacherResources(Spec):
     threads: int = Field(default=1, ge=1, le=256)
     """Torch threads of a replica."""
     replicas: int = Field(default=1, ge=1, le=1024)
+    """As many there are at least, while a job or a reservation needs the teacher."""
+    max_replicas: int | None = Field(default=None, ge=1, le=1024)
+    """As many there may be where demand asks for them; left out: ``replicas``."""
     max_batch_rows: int = Field(default=1024, ge=1, le=65536)
     """Rows of one forward pass on the device."""
+    precision: ComputePrecision = "fp32"
+    """Of the forward pass: ``bf16`` computes matrix products and convolutions in bfloat16 (torch.autocast)."""
+
+    @property
+    def most_replicas(self) -> int:
+        """The upper bound."""
+        return self.replicas if self.max_replicas is None else self.max_replicas
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> Self:
+        if self.most_replicas < self.replicas:
+            raise ValueError(f"max_replicas: {self.max_replicas} is less than replicas, {self.replicas}")
+        return self
 
 
 class TeacherVersionSpec(Spec):
@@ -100,6 +119,10 @@ class TeacherManifest(Stored):
     rows_per_s: float
     """Of the whole ensemble, on the device of the check."""
     device: str
+    precision: ComputePrecision = "fp32"
+    """Of the forward pass."""
+    fused: bool = False
+    """Whether members of one architecture run as one forward pass: the check found that faster, and within 1e-5."""
 
 
 class TeacherVersionState(StrEnum):
