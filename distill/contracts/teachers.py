@@ -124,6 +124,11 @@ class TeacherManifest(Stored):
     fused: bool = False
     """Whether members of one architecture run as one forward pass: the check found that faster, and within 1e-5."""
 
+    @property
+    def compute(self) -> str:
+        """How answers are computed, where that changes them: part of the answer book's key."""
+        return f"{self.precision}-fused" if self.fused else self.precision
+
 
 class TeacherVersionState(StrEnum):
     """CHECKING -> READY | REJECTED."""

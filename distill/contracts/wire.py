@@ -11,7 +11,7 @@ Answer tensors, M members as asked:
     ``digests``         (N,) uint64: of the inputs as the teacher received them (`teacher_server.digests`)
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -72,3 +72,15 @@ class BookKey(Spec):
     precision: AnswerPrecision
     top_k: int | None = None
     taps: tuple[MemberTap, ...] = ()
+
+    @classmethod
+    def of(cls, ask: AskHeader, *, teacher: Digest, compute: str, num_members: int) -> Self:
+        """The book that answers to ``ask`` stand in; ``num_members`` is how many the teacher has."""
+        return cls(
+            teacher=teacher,
+            compute=compute,
+            members=tuple(range(num_members)) if ask.members is None else ask.members,
+            precision=ask.precision,
+            top_k=ask.top_k,
+            taps=ask.taps,
+        )
