@@ -206,7 +206,14 @@ def _sum(sizes: Sequence[Size]) -> Size:
 def _rows_per_s(members: Sequence[_Member], taken: InputSpec, device: torch.device, max_batch_rows: int) -> float:
     """Of the very path that serves, in windows of at most 256 rows."""
     models = [member.model for member in members]
-    ensemble = Ensemble(models, input=taken, taps=[{} for _ in models], device=device, max_batch_rows=max_batch_rows)
+    ensemble = Ensemble(
+        models,
+        input=taken,
+        num_classes=len(members[0].card.classes),
+        taps=[{} for _ in models],
+        device=device,
+        max_batch_rows=max_batch_rows,
+    )
     rows = example_input(taken, min(256, max_batch_rows)).numpy()
     everyone = ensemble.choose_members(None)
     ensemble.answer(rows, members=everyone, precision="fp32", taps=())

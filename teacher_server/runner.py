@@ -1,47 +1,51 @@
 """The model runner: all members of a teacher on one device, in evaluation mode, without gradients.
 
-Shapes: N rows of a window, B rows of a device batch, M members asked, C classes.
+A device batch is launched by one thread and fetched by another: while one is copied out and packed, the next computes.
+
+Shapes: N rows of a window, B rows of a device batch, M members asked, C classes, k classes sent.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distill.contracts.errors import InvalidSpec, InvalidWeights, NotFinite, TooLarge
+from distill.contracts.errors import InvalidSpec, InvalidWeights, NotFinite
 from distill.contracts.models import InputSpec
 from distill.contracts.taps import MemberTap, RowShape
+from distill.contracts.teachers import ComputePrecision
+from distill.contracts.wire import AnswerPrecision
 from distill.science.models import Classifier
-from distill.science.taps import Taps
-from distill.science.terms.features import reduced
+from distill.science.top_classes import check_top_k
 from distill.science.weights import load_model
 from teacher_server.folder import ensemble_digest, member_folder, read_manifest
-from teacher_server.window import LOGITS, Array, tap_key
+from teacher_server.forward import Forward
+from teacher_server.launched import Launched
+from teacher_server.size import answer_row_bytes, check_size
+from teacher_server.window import Array
 
 ROW_MULTIPLE = 32
 """Device batches are padded to multiples of this: kernels differ between 1, 2 and more rows in a result's last bits."""
 
-MAX_ANSWER_BYTES = 256 * 2**20
-"""A tap can be a thousand times larger than its input: what one window asks for must not take the node's memory."""
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
-
 
 class Ensemble:
-    """Members that answer the same rows. Not for two threads at once."""
+    """Members that answer the same rows. One thread at a time may launch; any may fetch."""
 
     def __init__(
         self,
         members: Sequence[Classifier],
         *,
         input: InputSpec,
+        num_classes: int,
         taps: Sequence[Mapping[str, RowShape]],
         device: torch.device,
         max_batch_rows: int,
+        precision: ComputePrecision = "fp32",
+        fused: bool = False,
         name: str = "the teacher",
     ) -> None:
         """Take the members over: they are moved to ``device`` and put in evaluation mode.
@@ -49,24 +53,47 @@ class Ensemble:
         Args:
             members: in manifest order.
             input: what a row looks like.
+            num_classes: C of every member.
             taps: of each member, the modules that may be asked and the shape of one row, as the manifest lists them.
             device: where all of them run.
             max_batch_rows: rows of one forward pass; rounded down to a multiple of 32, at least 32.
+            precision: of the forward pass: ``bf16`` is torch.autocast to bfloat16; what leaves it is float32 again.
+            fused: whether members of one architecture run as one forward pass where all of them are asked, and no taps.
             name: what it is called in errors, such as ``fashion@3``.
         """
         self.input = input
-        self._name = name
+        self.num_classes = num_classes
         self.num_members = len(members)
-        self._members = [member.to(device).eval() for member in members]
+        self.batch_rows = max(ROW_MULTIPLE, max_batch_rows // ROW_MULTIPLE * ROW_MULTIPLE)
+        """The most rows of one `launch`."""
+        self._name = name
+        self._forward = Forward(members, device=device, precision=precision, fused=fused)
         self._shapes = list(taps)
         self._device = device
-        self._batch_rows = max(ROW_MULTIPLE, max_batch_rows // ROW_MULTIPLE * ROW_MULTIPLE)
+        self._streams = cycle(_streams(device))
 
     @classmethod
     def load(
-        cls, folder: Path, *, digest: str, device: torch.device, max_batch_rows: int, plugins: Collection[str] = ()
+        cls,
+        folder: Path,
+        *,
+        digest: str,
+        device: torch.device,
+        max_batch_rows: int,
+        precision: ComputePrecision | None = None,
+        fused: bool | None = None,
+        plugins: Collection[str] = (),
     ) -> Self:
-        """The ensemble of a version's folder; ``plugins`` are the import paths that its members may name.
+        """The ensemble of a version's folder.
+
+        Args:
+            folder: the version's, on storage.
+            digest: of the version that is meant.
+            device: where it runs.
+            max_batch_rows: rows of one forward pass.
+            precision: of the forward pass; left out: as the manifest says.
+            fused: left out: as the manifest says.
+            plugins: the import paths that its members may name.
 
         Raises:
             InvalidWeights: a file is missing, torn or changed, or the whole is not what ``digest`` names.
@@ -80,10 +107,17 @@ class Ensemble:
                 expected=digest,
                 got=came,
             )
-        members = [model for model, _ in loaded]
-        taps = [member.taps for member in manifest.members]
-        name = f"{manifest.teacher}@{manifest.version}"
-        return cls(members, input=manifest.input, taps=taps, device=device, max_batch_rows=max_batch_rows, name=name)
+        return cls(
+            [model for model, _ in loaded],
+            input=manifest.input,
+            num_classes=len(manifest.classes),
+            taps=[member.taps for member in manifest.members],
+            device=device,
+            max_batch_rows=max_batch_rows,
+            precision=manifest.precision if precision is None else precision,
+            fused=manifest.fused if fused is None else fused,
+            name=f"{manifest.teacher}@{manifest.version}",
+        )
 
     def choose_members(self, asked: tuple[int, ...] | None) -> tuple[int, ...]:
         """The positions of the members asked: all, if none are named.
@@ -119,68 +153,108 @@ class Ensemble:
             except ValueError as error:
                 raise InvalidSpec(f"member {asked.member}: {error}", field="taps") from error
 
+    def check_answer_size(
+        self,
+        num_rows: int,
+        *,
+        members: tuple[int, ...],
+        precision: AnswerPrecision,
+        top_k: int | None,
+        taps: tuple[MemberTap, ...],
+    ) -> None:
+        """See that what is asked of ``num_rows`` rows is not too large, before anything is computed.
+
+        Raises:
+            InvalidSpec: ``top_k`` is not less than the number of classes.
+            TooLarge: the answer would be more than `size.MAX_ANSWER_BYTES`.
+        """
+        if top_k is not None:
+            check_top_k(top_k, self.num_classes)
+        row_bytes = answer_row_bytes(
+            len(members), self.num_classes, precision=precision, top_k=top_k, taps=taps, shapes=self._shapes
+        )
+        check_size(num_rows, row_bytes)
+
     def answer(
         self,
         inputs: Array,
         *,
         members: tuple[int, ...],
-        precision: Literal["fp32", "fp16"],
+        precision: AnswerPrecision,
+        top_k: int | None = None,
         taps: tuple[MemberTap, ...],
     ) -> dict[str, Array]:
-        """Answer a window.
+        """Answer a window, batch after batch: for callers without a queue; the arguments are those of `launch`.
 
         Args:
-            inputs: rows (N, ...) as `window.read_inputs` lets them pass.
-            members: M positions, as `choose_members` gives them.
-            precision: of every floating-point tensor in the answer.
-            taps: as `check_taps` lets them pass; each is reduced here.
+            inputs: rows (N, ...), as many as there are.
+            members: M positions.
+            precision: of logits and taps.
+            top_k: K.
+            taps: reduced here.
 
         Returns:
-            ``logits`` (N, M, C), and ``tap.<member>.<key>`` (N, ...). A row's answer depends on that row alone.
+            The tensors of the answer (N, ...) as `wire` describes them. A row's answer depends on that row alone.
 
         Raises:
             NotFinite: a tensor holds NaN or infinity.
-            TooLarge: the whole would be more than `MAX_ANSWER_BYTES`.
+            InvalidSpec: ``top_k`` is not less than the number of classes.
+            TooLarge: the whole would be more than `size.MAX_ANSWER_BYTES`.
         """
+        self.check_answer_size(len(inputs), members=members, precision=precision, top_k=top_k, taps=taps)
         parts: list[dict[str, Array]] = []
-        with torch.inference_mode():
-            for start in range(0, len(inputs), self._batch_rows):
-                part = self._answer_batch(inputs[start : start + self._batch_rows], members, taps)
-                # off the device at once: it holds one batch, whatever the window
-                parts.append({key: self._to_send(key, tensor, DTYPES[precision]) for key, tensor in part.items()})
-                _check_size(parts[0], len(inputs))
+        for start in range(0, len(inputs), self.batch_rows):
+            rows = inputs[start : start + self.batch_rows]
+            # off the device at once: it holds one batch, whatever the window
+            fetched = self.launch(rows, members=members, precision=precision, top_k=top_k, taps=taps).fetch()
+            for key, bad_B in fetched.bad.items():
+                raise self.not_finite(key, overflowed=bool((fetched.overflowed[key] == bad_B).all()))
+            parts.append(fetched.tensors)
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
-    def _answer_batch(self, rows: Array, members: tuple[int, ...], taps: tuple[MemberTap, ...]) -> dict[str, Tensor]:
-        batch_B = self._padded(rows)
-        tensors: dict[str, Tensor] = {}
-        logits = []
-        for member in members:
-            with ExitStack() as stack:
-                wanted = [asked.tap for asked in taps if asked.member == member]
-                names = tuple(dict.fromkeys(name for tap in wanted for name in tap.modules))
-                features = stack.enter_context(Taps(self._members[member], names)) if names else {}
-                logits.append(self._members[member](batch_B)[: len(rows)])
-                tensors |= {tap_key(member, tap): reduced(tap, features)[: len(rows)] for tap in wanted}
-        return {LOGITS: torch.stack(logits, dim=1), **tensors}
+    def launch(
+        self,
+        inputs: Array,
+        *,
+        members: tuple[int, ...],
+        precision: AnswerPrecision,
+        top_k: int | None,
+        taps: tuple[MemberTap, ...],
+    ) -> Launched:
+        """Start a device batch; on a GPU this returns before it is computed. What it returns may be fetched by any thread.
 
-    def _to_send(self, key: str, tensor: Tensor, dtype: torch.dtype) -> Array:
-        if tensor.is_floating_point():
-            sent = tensor.to(dtype)
-            if not bool(torch.isfinite(sent).all()):
-                raise self._not_finite(key, tensor, dtype)
-            tensor = sent
-        array: Array = tensor.cpu().numpy()
-        return array
+        Args:
+            inputs: rows (B, ...) as `window.read_inputs` lets them pass, at most `batch_rows`.
+            members: M positions, as `choose_members` gives them.
+            precision: of logits and taps in the answer.
+            top_k: only the K greatest classes and the mass of the others; None: logits of all classes.
+            taps: as `check_taps` lets them pass; each is reduced here.
 
-    def _not_finite(self, key: str, tensor: Tensor, dtype: torch.dtype) -> NotFinite:
-        if bool(torch.isfinite(tensor).all()):
+        Raises:
+            InvalidSpec: ``top_k`` is not less than the number of classes.
+        """
+        if len(inputs) > self.batch_rows:
+            raise ValueError(f"{len(inputs)} rows are more than one device batch, {self.batch_rows}")
+        num_rows = len(inputs)
+        with torch.inference_mode(), torch.cuda.stream(next(self._streams)):
+            logits_BMC, features = self._forward(self._padded(inputs), members, taps)
+            own = {key: feature_B[:num_rows] for key, feature_B in features.items()}
+            return Launched(logits_BMC[:num_rows], own, precision=precision, top_k=top_k)
+
+    def not_finite(self, key: str, *, overflowed: bool = False) -> NotFinite:
+        """The error of a request whose rows of tensor ``key`` hold NaN or infinity (`Fetched.bad`).
+
+        Args:
+            key: of the tensor.
+            overflowed: every such row is finite, but beyond what half precision holds (`Fetched.overflowed`).
+        """
+        if overflowed:
             return NotFinite(
-                f"{self._name} answers with values beyond {torch.finfo(dtype).max:g} in '{key}': they need answers of "
-                "precision fp32",
+                f"{self._name} answers with values beyond {torch.finfo(torch.float16).max:g} in '{key}': they need "
+                "answers of precision fp32",
                 field="answers.precision",
                 expected="fp32",
-                got=str(dtype).removeprefix("torch."),
+                got="fp16",
             )
         return NotFinite(
             f"{self._name} answers with NaN or infinity in '{key}': some row of the data is none that it can take",
@@ -193,14 +267,21 @@ class Ensemble:
         num_padded = -(-len(rows) // ROW_MULTIPLE) * ROW_MULTIPLE
         padded_B = np.zeros((num_padded, *rows.shape[1:]), rows.dtype)
         padded_B[: len(rows)] = rows
-        return torch.from_numpy(padded_B).to(self._device)
+        batch_B = torch.from_numpy(padded_B)
+        if self._device.type == "cuda":
+            # pinned memory goes to the GPU while it computes the batch before
+            batch_B = batch_B.pin_memory()
+        return batch_B.to(self._device, non_blocking=True)
 
 
-def _check_size(first: Mapping[str, Array], num_rows: int) -> None:
-    row_bytes = sum(tensor[0].nbytes for tensor in first.values())
-    if num_rows * row_bytes > MAX_ANSWER_BYTES:
-        raise TooLarge(
-            f"the answer to {num_rows} rows would take {num_rows * row_bytes} bytes, and a teacher gives {MAX_ANSWER_BYTES}: "
-            f"ask for at most {MAX_ANSWER_BYTES // row_bytes} rows at once, or for fewer taps",
-            field="num_rows",
-        )
+def _streams(device: torch.device) -> list[torch.cuda.Stream | None]:
+    """Two to take in turn: on one stream, a batch would wait until the one before is copied out."""
+    if device.type != "cuda":
+        return [None]
+    streams: list[torch.cuda.Stream | None] = [
+        torch.cuda.Stream(device),  # type: ignore[no-untyped-call]
+        torch.cuda.Stream(device),  # type: ignore[no-untyped-call]
+    ]
+    # what was put on the device until now, on another stream, is there before these begin
+    torch.cuda.synchronize(device)
+    return streams

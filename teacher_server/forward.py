@@ -1,0 +1,76 @@
+"""The forward pass of an ensemble: each member in its turn, or members of one architecture together.
+
+Shapes: B rows of a device batch, M members asked, C classes.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor
+
+from distill.contracts.taps import MemberTap
+from distill.contracts.teachers import ComputePrecision
+from distill.science.models import Classifier
+from distill.science.taps import Taps
+from distill.science.terms.features import reduced
+from teacher_server.fused import FusedGroup, groups_of
+from teacher_server.window import tap_key
+
+
+class Forward:
+    """Members on one device, in evaluation mode."""
+
+    def __init__(
+        self, members: Sequence[Classifier], *, device: torch.device, precision: ComputePrecision, fused: bool
+    ) -> None:
+        """Move the members to ``device``; the arguments are those of `runner.Ensemble`."""
+        self._members = [member.to(device).eval() for member in members]
+        groups = groups_of(self._members) if fused else []
+        self._groups = [FusedGroup(group, [self._members[position] for position in group]) for group in groups]
+        self._device = device
+        self._precision = precision
+
+    def __call__(
+        self, batch_B: Tensor, members: tuple[int, ...], taps: tuple[MemberTap, ...]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (B, M, C) float32 of raw inputs (B, ...) on the device, and each tap (B, ...) by its key, float32."""
+        if taps:
+            return self._one_by_one(batch_B, members, taps)
+        logits: dict[int, Tensor] = {}
+        for group in self._groups:
+            if set(group.positions) <= set(members):
+                logits |= zip(group.positions, self._compute(group, batch_B), strict=True)
+        for member in members:
+            if member not in logits:
+                logits[member] = self._compute(self._members[member], batch_B)
+        return torch.stack([logits[member] for member in members], dim=1), {}
+
+    def _one_by_one(
+        self, batch_B: Tensor, members: tuple[int, ...], taps: tuple[MemberTap, ...]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        logits: list[Tensor] = []
+        tapped: dict[str, Tensor] = {}
+        for member in members:
+            wanted = [asked.tap for asked in taps if asked.member == member]
+            modules = tuple(dict.fromkeys(module for tap in wanted for module in tap.modules))
+            with ExitStack() as stack:
+                outputs = stack.enter_context(Taps(self._members[member], modules)) if modules else {}
+                logits.append(self._compute(self._members[member], batch_B))
+            features = {module: _full(output_B) for module, output_B in outputs.items()}
+            tapped |= {tap_key(member, tap): reduced(tap, features) for tap in wanted}
+        return torch.stack(logits, dim=1), tapped
+
+    def _compute(self, model: Classifier | FusedGroup, batch_B: Tensor) -> Tensor:
+        with in_precision(self._precision, self._device):
+            logits: Tensor = model(batch_B)
+        return logits.float()
+
+
+def in_precision(precision: ComputePrecision, device: torch.device) -> torch.autocast:
+    """While entered, matrix products and convolutions compute so."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _full(output_B: Tensor) -> Tensor:
+    return output_B.float() if output_B.is_floating_point() else output_B
