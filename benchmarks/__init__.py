@@ -1,0 +1,1 @@
+"""What the teacher pool costs and gains, measured: ``python -m benchmarks``."""
