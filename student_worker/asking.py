@@ -26,5 +26,7 @@ def answers(inputs: Tensor, pool: Pool) -> Tensor:
 
 
 def _batches_of(inputs: Tensor) -> Iterator[Batch]:
-    for part in torch.split(inputs, ASKED_ROWS):
-        yield Batch(cursor=Cursor(), inputs=part, labels_N=torch.full((len(part),), -1), num_labelled=0)
+    places_N = torch.arange(len(inputs))
+    for part, places in zip(torch.split(inputs, ASKED_ROWS), torch.split(places_N, ASKED_ROWS), strict=True):
+        labels_N = torch.full((len(part),), -1)
+        yield Batch(cursor=Cursor(), inputs=part, labels_N=labels_N, num_labelled=0, places_N=places)

@@ -35,6 +35,8 @@ class Batch:
     """int64, -1 where the row has no label that may be used."""
     num_labelled: int
     """Labelled rows of the whole global batch, over all ranks."""
+    places_N: Tensor  # noqa: N815
+    """int64, one number for each row in each view: equal places have equal inputs."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def batches(
     labels alone makes several, and so sees as many views.
     """
     usable_labels = labels_of(dataset)
-    num_views = augmentation.views if isinstance(augmentation, CropFlip) else 1
+    num_views = num_views_of(augmentation)
     for epoch in range(start.epoch, epochs):
         rows_SB, views_SB = order.epoch(epoch), order.passes(epoch) % num_views
         for step in range(start.step if epoch == start.epoch else 0, order.num_steps):
@@ -101,7 +103,18 @@ def batches(
                 inputs=augment(dataset.inputs[rows_N], rows_N, view=view_N, spec=augmentation),
                 labels_N=usable_labels[rows_N],
                 num_labelled=int((usable_labels[rows_SB[step]] >= 0).sum()),
+                places_N=view_N * len(dataset.inputs) + rows_N,
             )
+
+
+def num_places(dataset: Dataset, augmentation: Augmentation) -> int:
+    """How many places there are: rows of the data times views."""
+    return len(dataset.inputs) * num_views_of(augmentation)
+
+
+def num_views_of(augmentation: Augmentation) -> int:
+    """How many views of each row there are; 1 without augmentation."""
+    return augmentation.views if isinstance(augmentation, CropFlip) else 1
 
 
 def labels_of(dataset: Dataset) -> Tensor:

@@ -23,6 +23,7 @@ from distill.contracts.measures import CurvePoint, Snapshot
 from distill.science.files import write_whole_folder
 from distill.science.weights import file_digest
 from student_worker.batches import Cursor
+from student_worker.pool import Asked
 from student_worker.training import Training
 
 MODEL_FILE = "model.safetensors"
@@ -44,6 +45,7 @@ class TrainingState(Stored):
     """Wall time of these steps."""
     curve: tuple[CurvePoint, ...] = ()
     teacher_rows: int = 0
+    teacher_rows_recalled: int = 0
     teacher_wait_s: float = 0.0
     best_member: int | None = None
     """Who was right most often on the validation rows, where the job listens to that one alone."""
@@ -51,6 +53,11 @@ class TrainingState(Stored):
     """Those that were kept so far, by this attempt and by those that it goes on from."""
     stopped_early: bool = False
     """Validation rows said after the last complete epoch that it is enough."""
+
+    @property
+    def asked(self) -> Asked:
+        """What the training has had of its teachers so far."""
+        return Asked(self.teacher_rows, self.teacher_rows_recalled, self.teacher_wait_s)
 
     @property
     def cursor(self) -> Cursor:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import ray.train
 import ray.train.torch
@@ -22,7 +23,7 @@ from student_worker.evaluation import Evaluation, evaluate
 from student_worker.outcomes import ending_of_stop
 from student_worker.phases import Stopwatch
 from student_worker.plan import WORKERS_READY_FILE, Plan
-from student_worker.pool import Pool, open_pool
+from student_worker.pool import Asked, Pool, open_pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
 from student_worker.results import ARTIFACTS_FOLDER, Left, export_student, write_result
@@ -146,11 +147,11 @@ class _Rank:
             for teacher in self._plan.record.teachers:
                 self._reporter.teacher_returned(teacher.reference)
 
-    def _conclude(self, session: Session, dataset: Dataset, pool: Pool | None, asked: tuple[int, float]) -> Ending:
+    def _conclude(self, session: Session, dataset: Dataset, pool: Pool | None, asked: Asked) -> Ending:
         """Measure, export, write down; only rank 0 comes here, and the others have gone."""
         self._stopwatch.lap("train")
         self._reporter.phase(Phase.TRAINED)
-        rows_before = pool.rows_asked if pool else 0
+        before = Asked.of(pool)
         record, state, device = self._plan.record, session.state, self._ranks.device
         self._reporter.says("measuring")
         student = hand_over(session.training, record, state.curve, dataset, device=device)
@@ -161,8 +162,9 @@ class _Rank:
         is_lost = not all(math.isfinite(one.nll) for one in (evaluation.student, student.last) if one is not None)
         if (stop := max(self._wanted(), Stop.DIVERGED if is_lost else Stop.NO)) is not Stop.NO:
             return self._ended(stop)
-        rows = asked[0] + (pool.rows_asked - rows_before if pool else 0)
-        return self._export(session, student, dataset, evaluation, rows=rows, wait_s=asked[1])
+        # to measure isn't to stand still
+        measuring = replace(Asked.of(pool) - before, wait_s=0.0)
+        return self._export(session, student, dataset, evaluation, asked + measuring)
 
     def _measure(self, model: Classifier, dataset: Dataset, pool: Pool | None, best: int | None) -> Evaluation:
         record = self._plan.record
@@ -185,9 +187,7 @@ class _Rank:
         student: HandedOver,
         dataset: Dataset,
         evaluation: Evaluation,
-        *,
-        rows: int,
-        wait_s: float,
+        asked: Asked,
     ) -> Ending:
         self._reporter.says("exporting")
         storage = self._settings.storage
@@ -201,8 +201,7 @@ class _Rank:
             selected=student.epoch,
             last=student.last,
             snapshots=session.state.snapshots,
-            teacher_rows=rows,
-            teacher_wait_s=wait_s,
+            asked=asked,
             phases=self._stopwatch.phases,
         )
         path = write_result(self._plan, storage, dataset, size, evaluation, left)

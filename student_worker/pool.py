@@ -1,6 +1,7 @@
 """The teachers as a rank meets them: what it needs of `teacher_server.client.TeacherPool`, and how one is opened."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -8,18 +9,42 @@ from torch import Tensor
 from distill.contracts.errors import TeacherUnavailable
 from distill.contracts.records import JobRecord
 from distill.contracts.taps import MemberTap
+from distill.science.compact import CompactLogits
 from student_worker.reporting import Reporter
 
 GIVE_UP_S = 300.0
 """After this long without a teacher, an attempt saves and gives its workers back."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a training, or a part of it, had of its teachers."""
+
+    rows: int = 0
+    """Asked for; rows that a rank remembers itself are not."""
+    recalled: int = 0
+    """Of these, rows that nobody computed for it."""
+    wait_s: float = 0.0
+    """Seconds in which an answer was waited for."""
+
+    @classmethod
+    def of(cls, pool: "Pool | None") -> "Asked":
+        """Of a pool, so far."""
+        return cls() if pool is None else cls(pool.rows_asked, pool.rows_recalled, pool.wait_s)
+
+    def __add__(self, other: "Asked") -> "Asked":
+        return Asked(self.rows + other.rows, self.recalled + other.recalled, self.wait_s + other.wait_s)
+
+    def __sub__(self, other: "Asked") -> "Asked":
+        return Asked(self.rows - other.rows, self.recalled - other.recalled, self.wait_s - other.wait_s)
+
+
 class Answered(Protocol):
     """What a teacher answered."""
 
     @property
-    def logits_NMC(self) -> Tensor:  # noqa: N802
-        """Logits, (N, M, C), members of all teachers in job-file order."""
+    def logits(self) -> CompactLogits:
+        """Of N rows, members of all teachers in job-file order."""
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -52,6 +77,10 @@ class Pool(Protocol):
         """So far."""
 
     @property
+    def rows_recalled(self) -> int:
+        """Of these, rows that nobody computed for this pool."""
+
+    @property
     def wait_s(self) -> float:
         """Seconds so far in which an answer was waited for."""
 
@@ -77,7 +106,7 @@ class _Served:
             record.teachers,
             team=record.team,
             job=record.id,
-            precision=record.spec.answers.precision,
+            answers=record.spec.answers,
             taps=taps,
             on_wait=reporter.teacher_awaited,
             on_return=reporter.teacher_returned,
@@ -88,6 +117,10 @@ class _Served:
     @property
     def rows_asked(self) -> int:
         return self._pool.rows_asked
+
+    @property
+    def rows_recalled(self) -> int:
+        return self._pool.rows_recalled
 
     @property
     def wait_s(self) -> float:

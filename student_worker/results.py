@@ -20,6 +20,7 @@ from distill.science.weights import CARD_FILE, WEIGHTS_FILE, file_digest, save_m
 from student_worker.evaluation import Evaluation
 from student_worker.model_card import write_card
 from student_worker.plan import Plan
+from student_worker.pool import Asked
 from student_worker.student import architecture
 
 ARTIFACTS_FOLDER = "artifacts"
@@ -45,8 +46,7 @@ class Left(Stored):
     """The epoch that is handed over, where one was selected."""
     last: Quality | None
     """Of the last epoch's weights, where one was selected."""
-    teacher_rows: int
-    teacher_wait_s: float
+    asked: Asked
     phases: dict[str, float]
 
 
@@ -113,8 +113,9 @@ def _draft(plan: Plan, dataset: Dataset, size: Size, evaluation: Evaluation, lef
         curve=left.curve,
         steps=left.steps,
         phases=left.phases,
-        teacher_rows=left.teacher_rows,
-        teacher_wait_s=left.teacher_wait_s,
+        teacher_rows=left.asked.rows,
+        teacher_rows_recalled=left.asked.recalled,
+        teacher_wait_s=left.asked.wait_s,
         artifacts=(),
         snapshots=left.snapshots,
         predictions=f"{plan.folder}/{PREDICTIONS_FILE}",

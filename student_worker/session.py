@@ -17,7 +17,7 @@ from student_worker import checkpoints
 from student_worker.batches import Order
 from student_worker.checkpoints import TrainingState
 from student_worker.plan import Plan
-from student_worker.pool import Pool
+from student_worker.pool import Asked, Pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
 from student_worker.selection import is_out_of_patience
@@ -79,11 +79,11 @@ class Session:
                 return Stop.DIVERGED
         return Stop.NO
 
-    def asked(self) -> tuple[int, float]:
-        """Rows that teachers were asked for, and seconds waited for them: all ranks and earlier attempts."""
-        rows, wait_s = (self._pool.rows_asked, self._pool.wait_s) if self._pool else (0, 0.0)
-        total_rows, total_wait_s = self._ranks.total(rows, wait_s)
-        return self.state.teacher_rows + int(total_rows), self.state.teacher_wait_s + total_wait_s
+    def asked(self) -> Asked:
+        """Of the teachers: by all ranks, and in earlier attempts."""
+        mine = Asked.of(self._pool)
+        rows, recalled, wait_s = self._ranks.total(mine.rows, mine.recalled, mine.wait_s)
+        return self.state.asked + Asked(int(rows), int(recalled), wait_s)
 
     def _stop(self, lesson: Lesson | Stop) -> Stop:
         mine = lesson if isinstance(lesson, Stop) else Stop.NO
@@ -188,19 +188,20 @@ class Session:
         if self.steps_done == self._saved_at:
             return
         self._saved_at = self.steps_done
-        rows, wait_s = self.asked()
+        asked = self.asked()
         loss_sum = self._ranks.total(float(self._loss_sum))[0] / self._ranks.world_size
         if self._ranks.is_first:
             self._reporter.says("saving a checkpoint")
-            self._write(loss_sum, rows, wait_s)
+            self._write(loss_sum, asked)
 
-    def _write(self, loss_sum: float, rows: int, wait_s: float) -> None:
+    def _write(self, loss_sum: float, asked: Asked) -> None:
         state = self.state.model_copy(
             update={
                 "loss_sum": loss_sum,
                 "seconds": self._seconds() if self.state.step else 0.0,
-                "teacher_rows": rows,
-                "teacher_wait_s": wait_s,
+                "teacher_rows": asked.rows,
+                "teacher_rows_recalled": asked.recalled,
+                "teacher_wait_s": asked.wait_s,
             }
         )
         folder = self._plan.folder_in(self._storage) / "checkpoints"

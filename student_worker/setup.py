@@ -10,16 +10,17 @@ from distill.contracts.settings import NodeSettings
 from distill.science.datasets import Dataset
 from distill.science.members import members_at
 from student_worker import checkpoints
-from student_worker.batches import Batch, Order, batches, order_of
+from student_worker.batches import Batch, Order, batches, num_places, order_of
 from student_worker.best import find_best
 from student_worker.checkpoints import TrainingState
 from student_worker.learner import layout_of, make_learner
+from student_worker.memory import RowMemory, Speaking
 from student_worker.plan import Plan
 from student_worker.pool import Pool
 from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
 from student_worker.session import Session
-from student_worker.targets import Lesson, Speaking, served, untaught, window_rows
+from student_worker.targets import Lesson, memory_rows, served, untaught, window_rows
 from student_worker.training import Training
 
 
@@ -122,9 +123,13 @@ def lessons(
             best=session.state.best_member,
         )
 
-    taps, precision = session.training.learner.served_taps, plan.record.spec.answers.precision
-    max_rows = window_rows(plan.record.teachers, taps, precision=precision)
-    yield from served(share, pool, speaking=speaking, max_rows=max_rows)
+    taps, answers = session.training.learner.served_taps, plan.record.spec.answers
+    max_rows = window_rows(plan.record.teachers, taps, answers)
+    memory = None
+    if answers.may_remember(taps):
+        kept = memory_rows(plan.record.teachers, taps, answers)
+        memory = RowMemory(num_places(dataset, plan.record.spec.dataset.augmentation), max_rows=kept)
+    yield from served(share, pool, speaking=speaking, memory=memory, max_rows=max_rows)
 
 
 def _restored(record: JobRecord, settings: NodeSettings, training: Training) -> TrainingState:

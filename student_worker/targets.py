@@ -1,7 +1,8 @@
 """What the pool says of each step's rows, asked ahead in windows larger than the step; nothing, without teachers.
 
 A window is bounded by rows, by its bytes and by those of its answer; it grows from one step's batch by doubling, and two
-are in flight at most: each call costs this process milliseconds, so few big ones keep a student at its own speed.
+are in flight at most: each call costs this process milliseconds, so few big ones keep a student at its own speed. What
+was said once is remembered by place: from the second time that a row comes in the same view, nobody is asked.
 
 Shapes: N rows of one rank's step, M members, C classes.
 """
@@ -17,20 +18,22 @@ import torch
 from torch import Tensor
 
 from distill.contracts.errors import InvalidAnswer
+from distill.contracts.job import AnswersSpec
 from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import ResolvedTeacher
 from distill.science.answers import Answers
 from student_worker.batches import Batch
+from student_worker.memory import MAX_BYTES, RowMemory, Speaking
 from student_worker.pool import Pending, Pool
+from student_worker.said import Said
 
 WINDOW_ROWS = 1024
 WINDOW_BYTES = 16 * 2**20
 ANSWER_BYTES = 64 * 2**20
 """Of a window's whole answer: a feature can be a thousand times larger than its row."""
 WINDOWS_IN_FLIGHT = 2
-
-Speaking = tuple[int, ...] | None
-"""Positions of the members that are asked; None for all."""
+AHEAD_ROWS = 4 * WINDOW_ROWS
+"""As many rows are read ahead at most, where most of them need not be asked for."""
 
 Lesson = tuple[Batch, Answers | None]
 """One step's rows, and what the pool says of them."""
@@ -52,6 +55,7 @@ def served(
     pool: Pool,
     *,
     speaking: Callable[[Batch], Speaking] = everyone,
+    memory: RowMemory | None = None,
     with_taps: bool = True,
     max_rows: int = WINDOW_ROWS,
     max_bytes: int = WINDOW_BYTES,
@@ -62,6 +66,7 @@ def served(
         batches: in the order of the training.
         pool: whom to ask.
         speaking: who is asked for a batch; a window never holds batches for whom others are asked.
+        memory: where answers are kept, and looked up first; None: every row is asked for each time it comes.
         with_taps: whether the pool's taps are wanted too.
         max_rows: of a window.
         max_bytes: of a window's inputs.
@@ -70,24 +75,32 @@ def served(
         InvalidAnswer: a window came back with another number of rows.
         TeacherUnavailable: the teachers gave no answer for as long as the pool was told to wait.
     """
-    windows = Windows(batches, pool, speaking, with_taps=with_taps, max_rows=max_rows, max_bytes=max_bytes)
-    while (batch := windows.next_batch()) is not None:
-        yield batch, windows.answers(len(batch.inputs))
+    windows = Windows(batches, pool, speaking, memory, with_taps=with_taps, max_rows=max_rows, max_bytes=max_bytes)
+    while (lesson := windows.next_lesson()) is not None:
+        yield lesson
 
 
-def window_rows(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap], *, precision: str) -> int:
+def window_rows(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap], answers: AnswersSpec) -> int:
     """How many rows a window may have, at most `WINDOW_ROWS`, for its answer to stay within `ANSWER_BYTES`.
 
     Args:
         teachers: who answers, all their members.
         taps: what is asked beside logits, members counted over all teachers.
-        precision: of every number, ``fp32`` or ``fp16``.
+        answers: their precision.
     """
+    return max(1, min(WINDOW_ROWS, ANSWER_BYTES // _row_bytes(teachers, taps, answers)))
+
+
+def memory_rows(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap], answers: AnswersSpec) -> int:
+    """How many rows' answers a rank keeps, for all of them to stay within `memory.MAX_BYTES`; arguments as above."""
+    return MAX_BYTES // _row_bytes(teachers, taps, answers)
+
+
+def _row_bytes(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap], answers: AnswersSpec) -> int:
     members = [member for teacher in teachers for member in teacher.manifest.members]
     logits = sum(len(teacher.manifest.members) * len(teacher.manifest.classes) for teacher in teachers)
     features = sum(math.prod(asked.tap.row_shape(members[asked.member].taps)) for asked in taps)
-    row_bytes = (logits + features) * (4 if precision == "fp32" else 2)
-    return max(1, min(WINDOW_ROWS, ANSWER_BYTES // row_bytes))
+    return (logits + features) * (4 if answers.precision == "fp32" else 2)
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,17 @@ class _Rows:
         return type(self)(self.inputs[rows], self.speaking)
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A batch whose turn comes, and which of its rows are asked for."""
+
+    batch: Batch
+    speaking: Speaking
+    asked_N: Tensor  # noqa: N815
+    """bool; the others are remembered."""
+    num_asked: int
+
+
 class Windows:
     """The stream of rows ahead of the training, cut into windows; answers come back in the order of the rows."""
 
@@ -112,6 +136,7 @@ class Windows:
         batches: Iterator[Batch],
         pool: Pool,
         speaking: Callable[[Batch], Speaking],
+        memory: RowMemory | None,
         *,
         with_taps: bool,
         max_rows: int,
@@ -120,35 +145,53 @@ class Windows:
         self._batches = batches
         self._pool = pool
         self._speaking = speaking
+        self._memory = memory
         self._with_taps = with_taps
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._rows = 0
         """Of the next window; 0 before the first batch is seen."""
-        self._read: deque[Batch] = deque()
+        self._read: deque[_Read] = deque()
         self._unasked: deque[_Rows] = deque()
         self._in_flight: deque[tuple[int, Pending]] = deque()
-        self._answered: deque[Answers] = deque()
+        self._answered: deque[Said] = deque()
 
-    def next_batch(self) -> Batch | None:
-        """The next batch, or None after the last."""
+    def next_lesson(self) -> tuple[Batch, Answers] | None:
+        """The next batch and what is said of it, or None after the last."""
         self._ask_ahead()
-        return self._read.popleft() if self._read else None
+        if not self._read:
+            return None
+        read = self._read.popleft()
+        return read.batch, self._said(read).answers()
 
-    def answers(self, num_rows: int) -> Answers:
+    def _said(self, read: _Read) -> Said:
+        if self._memory is None:
+            return self._fresh(read.num_asked)
+        places_N, asked_N = read.batch.places_N, read.asked_N
+        if read.num_asked == 0:
+            return self._memory.recall(places_N, read.speaking)
+        fresh = self._fresh(read.num_asked)
+        self._memory.keep(places_N[asked_N], read.speaking, fresh)
+        if read.num_asked == len(asked_N):
+            return fresh
+        recalled = self._memory.recall(places_N[~asked_N], read.speaking)
+        order_N = torch.cat([(~asked_N).nonzero(), asked_N.nonzero()]).flatten()
+        return Said.join([recalled, fresh])[order_N.argsort()]
+
+    def _fresh(self, num_rows: int) -> Said:
         """The next ``num_rows`` answers."""
         while sum(map(len, self._answered)) < num_rows:
             self._collect()
             self._ask_ahead()
-        return Answers.join(list(_take(self._answered, num_rows)))
+        return Said.join(list(_take(self._answered, num_rows)))
 
     def _collect(self) -> None:
         num_rows, pending = self._in_flight[0]
         answered = pending.result()
         self._in_flight.popleft()
-        if len(answered.logits_NMC) != num_rows:
-            raise InvalidAnswer(f"a window of {num_rows} rows came back with {len(answered.logits_NMC)} answers")
-        self._answered.append(Answers(answered.logits_NMC, answered.members, answered.features))
+        if len(answered.logits) != num_rows:
+            raise InvalidAnswer(f"a window of {num_rows} rows came back with {len(answered.logits)} answers")
+        self._answered.append(Said(answered.logits, answered.members, answered.features))
 
     def _ask_ahead(self) -> None:
         while len(self._in_flight) < WINDOWS_IN_FLIGHT:
@@ -159,14 +202,9 @@ class Windows:
             self._in_flight.append((len(window), pending))
 
     def _next_window(self) -> _Rows | None:
-        """The next rows to ask for; None when all have been asked. A window may end inside a batch."""
-        while self._num_alike() < max(self._rows, 1) and self._num_alike() == sum(map(len, self._unasked)):
-            batch = next(self._batches, None)
-            if batch is None:
-                break
-            self._read.append(batch)
-            self._unasked.append(_Rows(batch.inputs, self._speaking(batch)))
-            self._rows = self._rows or min(len(batch.inputs), self._greatest(batch.inputs))
+        """The next rows to ask for; None when there are none yet. A window may end inside a batch."""
+        while self._wants_rows() and (batch := next(self._batches, None)) is not None:
+            self._read_ahead(batch)
         if not self._unasked:
             return None
         parts = list(_take(self._unasked, min(self._rows, self._num_alike())))
@@ -174,6 +212,25 @@ class Windows:
         if len(parts) == 1:
             return parts[0]
         return _Rows(torch.cat([part.inputs for part in parts]), parts[0].speaking)
+
+    def _wants_rows(self) -> bool:
+        if not self._unasked:
+            # whatever is remembered needs no reading ahead
+            num_read = sum(len(read.batch.inputs) for read in self._read)
+            return num_read < (AHEAD_ROWS if any(read.num_asked for read in self._read) else 1)
+        return self._num_alike() < self._rows and self._num_alike() == sum(map(len, self._unasked))
+
+    def _read_ahead(self, batch: Batch) -> None:
+        speaking = self._speaking(batch)
+        asked_N = torch.ones(len(batch.inputs), dtype=torch.bool)
+        if self._memory is not None:
+            asked_N = self._memory.reserve(batch.places_N, speaking)
+        num_asked = int(asked_N.sum())
+        self._read.append(_Read(batch, speaking, asked_N, num_asked))
+        if num_asked:
+            inputs = batch.inputs if num_asked == len(asked_N) else batch.inputs[asked_N]
+            self._unasked.append(_Rows(inputs, speaking))
+            self._rows = self._rows or min(num_asked, self._greatest(inputs))
 
     def _num_alike(self) -> int:
         """Rows at the front for which the same members are asked."""
@@ -184,7 +241,7 @@ class Windows:
         return max(1, min(self._max_rows, self._max_bytes // row_bytes))
 
 
-T = TypeVar("T", _Rows, Answers)
+T = TypeVar("T", _Rows, Said)
 
 
 def _take(parts: deque[T], num_rows: int) -> Iterator[T]:

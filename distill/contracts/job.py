@@ -1,5 +1,6 @@
 """The job file: one student, trained once. No code in it, and unknown keys are refused."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -11,6 +12,7 @@ from distill.contracts.objective import LabelsTerm, Term
 from distill.contracts.schedules import extremes
 from distill.contracts.scheme import Offline, SchemeSpec
 from distill.contracts.students import StudentSpec
+from distill.contracts.taps import MemberTap
 from distill.contracts.targets import check_all_used, check_always_learned, check_target, taught_terms
 from distill.contracts.wire import MAX_TOP_CLASSES, AnswerPrecision
 
@@ -109,6 +111,10 @@ class AnswersSpec(Spec):
     rows_per_s: float | None = Field(default=None, gt=0)
     """How many rows the student can take a second, all workers together, where you know it: replicas are started for it
     at once. Left out, they follow the queue that is measured."""
+
+    def may_remember(self, taps: Sequence[MemberTap]) -> bool:
+        """Whether answers with these taps are kept, by the student and by the answer book."""
+        return self.remember and (self.remember_features or not taps)
 
 
 class EvaluationSpec(Spec):

@@ -125,7 +125,9 @@ class AttemptResult(Stored):
     phases: dict[str, float]
     """Name -> wall seconds, in order."""
     teacher_rows: int = 0
-    """Rows that teachers were asked for, in training and in measuring."""
+    """Rows that teachers were asked for, in training and in measuring; each once, where answers are remembered."""
+    teacher_rows_recalled: int = 0
+    """Of these, rows that nobody computed for this job: the answer book knew them, or another job asked for them too."""
     teacher_wait_s: float = 0.0
     """Seconds in which the student had nothing to learn from."""
     artifacts: tuple[Artifact, ...]

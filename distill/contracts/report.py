@@ -172,7 +172,9 @@ class ReportJob(Stored):
     """On test data, of the last epoch's weights, where `selected` is there."""
     agreement: float | None = None
     teacher_rows: int = 0
-    """Rows that teachers were asked for, in training and in measuring."""
+    """Rows that teachers were asked for, in training and in measuring; each once, where answers are remembered."""
+    teacher_rows_recalled: int = 0
+    """Of these, rows that nobody computed for this job."""
     teacher_wait_s: float = 0.0
     spec: JobSpec
     """The job file, with every default written out: posting it again repeats the job."""

@@ -121,6 +121,7 @@ def _report_job(run: Run) -> ReportJob:
             "last": result.last,
             "agreement": result.agreement,
             "teacher_rows": result.teacher_rows,
+            "teacher_rows_recalled": result.teacher_rows_recalled,
             "teacher_wait_s": result.teacher_wait_s,
             "artifacts": result.artifacts,
             "versions": result.versions,

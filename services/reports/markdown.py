@@ -75,7 +75,10 @@ def _times(jobs: Sequence[ReportJob]) -> str:
 
 def _asked(job: ReportJob) -> str:
     waited = f"it stood still for {seconds(job.teacher_wait_s)}" if job.teacher_wait_s else "it never stood still"
-    return f"The {job_name(job)} asked teachers for {count(job.teacher_rows, 'row')}; {waited} for want of answers."
+    known = f", {count(job.teacher_rows_recalled)} of them known already" if job.teacher_rows_recalled else ""
+    return (
+        f"The {job_name(job)} asked teachers for {count(job.teacher_rows, 'row')}{known}; {waited} for want of answers."
+    )
 
 
 def _loading(report: Report) -> str:

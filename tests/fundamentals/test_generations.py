@@ -62,5 +62,6 @@ def test_it_was_asked_for_every_row_and_said_what_the_first_one_says(
 ):
     first, second = generations
     (job,) = client.report("job", second.id).jobs
-    assert job.teacher_rows == STEPS * BATCH_SIZE + TEST_ROWS
+    # each row once: of an epoch the last short batch is dropped, and every epoch drops others
+    assert STEPS // EPOCHS * BATCH_SIZE <= job.teacher_rows - TEST_ROWS <= TRAINED_ROWS
     assert said(stack, second)["ensemble"] == said(stack, first)["student"]

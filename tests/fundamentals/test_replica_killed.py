@@ -13,7 +13,7 @@ from tests.fundamentals.waiting import until
 @pytest.fixture(scope="module")
 def job(stack: Stack, teacher: str) -> JobRecord:
     with StillhouseClient(stack.url) as client:
-        job = client.submit_job(a_taught_job(teacher))
+        job = client.submit_job(a_taught_job(teacher, answers={"remember": False}))
         first(client, job, "epoch_ended")
         (wise,) = job.teachers
         (old,) = replicas_of(stack, wise)
@@ -28,7 +28,7 @@ def test_the_job_succeeds_in_the_same_attempt(job: JobRecord):
     assert len(job.epochs) == EPOCHS
 
 
-def test_every_row_was_asked_once_and_the_wait_is_told(client: StillhouseClient, job: JobRecord):
+def test_every_row_of_every_epoch_was_asked_once_and_the_wait_is_told(client: StillhouseClient, job: JobRecord):
     (told,) = client.report("job", job.id).jobs
     assert told.teacher_rows == EPOCHS * STEPS * BATCH_SIZE + TEST_ROWS
     assert told.teacher_wait_s > 0

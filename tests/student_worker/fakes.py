@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from distill.contracts.errors import TeacherUnavailable
+from distill.science.compact import CompactLogits
 
 
 @dataclass
 class FakeAnswer:
-    logits_NMC: Tensor  # noqa: N815
+    logits: CompactLogits
     members: tuple[int, ...]
     features: Mapping[tuple[int, str], Tensor]
 
@@ -25,7 +26,8 @@ class FakePending:
     def result(self) -> FakeAnswer:
         """Answer now; the pool counts what is under way."""
         self.pool.in_flight -= 1
-        return FakeAnswer(self.pool.answer(self.inputs)[:, list(self.members)], self.members, {})
+        logits_NMC = self.pool.answer(self.inputs)[:, list(self.members)]
+        return FakeAnswer(CompactLogits.of(logits_NMC), self.members, {})
 
 
 @dataclass
@@ -39,6 +41,7 @@ class FakePool:
     in_flight: int = 0
     most_in_flight: int = 0
     wait_s: float = 0.0
+    rows_recalled: int = 0
 
     @property
     def rows_asked(self) -> int:

@@ -109,7 +109,7 @@ def test_a_taught_student_is_measured_beside_its_teachers(
     teacher = a_teacher(classes=DIGITS)
     record = a_record("beside", taught_by(teacher), teachers=(teacher,))
     result = result_of(run(record, settings, redis), settings)
-    assert result.teacher_rows == 20 * 128 + 359
+    assert 10 * 128 + 359 <= result.teacher_rows <= 1294 + 359  # two epochs, and no row asked twice
     assert [len(measured.members) for measured in result.teachers] == [2]
     assert result.ensemble == result.teachers[0].ensemble
     assert result.agreement is not None

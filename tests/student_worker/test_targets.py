@@ -6,18 +6,23 @@ import pytest
 import torch
 
 from distill.contracts.errors import InvalidAnswer
+from distill.contracts.job import AnswersSpec
 from distill.contracts.taps import AttentionTap, MemberTap, WholeTap
 from student_worker.batches import Batch, Cursor
+from student_worker.memory import RowMemory
 from student_worker.targets import served, untaught, window_rows
 from tests.student_worker.fakes import FakePool, logits_of
 from tests.student_worker.jobs import a_teacher
+
+HALF = AnswersSpec(precision="fp16")
 
 
 def steps(count: int, num_rows: int) -> Iterator[Batch]:
     generator = torch.Generator().manual_seed(0)
     for step in range(count):
         inputs = torch.randint(0, 17, (num_rows, 1, 8, 8), dtype=torch.uint8, generator=generator)
-        yield Batch(Cursor(0, step), inputs, torch.full((num_rows,), -1), num_labelled=0)
+        places_N = torch.arange(num_rows) + step * num_rows
+        yield Batch(Cursor(0, step), inputs, torch.full((num_rows,), -1), num_labelled=0, places_N=places_N)
 
 
 def test_each_batch_gets_the_answers_to_its_own_rows():
@@ -80,7 +85,77 @@ def test_a_window_is_as_small_as_its_answer_asks_for():
     reduced = [MemberTap(member=1, tap=AttentionTap(name="stages.0", power=2))]
 
     # two teachers of two members each, ten classes: 40 logits a row
-    assert window_rows([wise, wise], [], precision="fp16") == 1024
-    assert window_rows([wise, wise], reduced, precision="fp16") == 1024
-    assert window_rows([wise, wise], whole, precision="fp16") == 2**26 // (2 * (40 + 2 * 64 * 32 * 32))
-    assert window_rows([wise, wise], whole, precision="fp32") == 2**26 // (4 * (40 + 2 * 64 * 32 * 32))
+    assert window_rows([wise, wise], [], HALF) == 1024
+    assert window_rows([wise, wise], reduced, HALF) == 1024
+    assert window_rows([wise, wise], whole, HALF) == 2**26 // (2 * (40 + 2 * 64 * 32 * 32))
+    assert window_rows([wise, wise], whole, HALF.model_copy(update={"precision": "fp32"})) == 2**26 // (
+        4 * (40 + 2 * 64 * 32 * 32)
+    )
+
+
+def twice(batches: list[Batch]) -> Iterator[Batch]:
+    yield from [*batches, *reversed(batches)]
+
+
+def test_what_was_said_once_is_not_asked_again():
+    pool, batches = FakePool(), list(steps(10, 30))
+    lessons = list(served(twice(batches), pool, memory=RowMemory(300, max_rows=300), max_rows=100))
+    assert len(lessons) == 20
+    assert all(torch.equal(said.logits_NMC, logits_of(batch.inputs)) for batch, said in lessons)
+    assert sum(pool.asked) == 300
+
+
+def test_of_a_batch_that_is_half_remembered_the_other_half_is_asked():
+    pool, memory, batches = FakePool(), RowMemory(120, max_rows=120), list(steps(4, 30))
+    list(served(iter(batches[:2]), pool, memory=memory))
+    pool.asked.clear()
+    first, last = batches[0], batches[3]
+    rows = torch.tensor([29, 3, 11])
+    mixed = Batch(
+        Cursor(0, 0),
+        torch.stack([last.inputs[0], *first.inputs[rows], last.inputs[5]]),
+        torch.full((5,), -1),
+        num_labelled=0,
+        places_N=torch.tensor([last.places_N[0], *first.places_N[rows], last.places_N[5]]),
+    )
+    ((_, said),) = served(iter([mixed]), pool, memory=memory)
+    assert torch.equal(said.logits_NMC, logits_of(mixed.inputs))
+    assert pool.asked == [2]
+
+
+def test_what_does_not_fit_into_the_memory_is_asked_again():
+    pool, batches = FakePool(), list(steps(10, 30))
+    room = RowMemory(300, max_rows=100)
+    lessons = list(served(twice(batches), pool, memory=room, max_rows=60))
+    assert all(torch.equal(said.logits_NMC, logits_of(batch.inputs)) for batch, said in lessons)
+    assert sum(pool.asked) == 300 + 200
+
+
+def test_members_who_take_turns_are_remembered_apart():
+    pool, batches = FakePool(), list(steps(6, 30))
+    lessons = list(
+        served(
+            twice(batches),
+            pool,
+            memory=RowMemory(180, max_rows=180),
+            speaking=lambda batch: (batch.cursor.step % 2,),
+            max_rows=60,
+        )
+    )
+    assert all(
+        torch.equal(said.logits_NMC, logits_of(batch.inputs)[:, [batch.cursor.step % 2]]) for batch, said in lessons
+    )
+    assert sum(pool.asked) == 180
+
+
+def test_no_row_is_read_ahead_where_all_are_remembered():
+    memory, batches, read = RowMemory(3000, max_rows=3000), list(steps(100, 30)), []
+
+    def reading() -> Iterator[Batch]:
+        for batch in batches:
+            read.append(batch)
+            yield batch
+
+    list(served(iter(batches), FakePool(), memory=memory))
+    for done, _ in enumerate(served(reading(), FakePool(), memory=memory), start=1):
+        assert len(read) == done
