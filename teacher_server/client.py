@@ -1,6 +1,6 @@
 """The door to the teacher pool: ask windows of rows, get checked answers, and wait with patience where none come.
 
-    pool = TeacherPool(record.teachers, team="vision", job="fashion-small", precision="fp16")
+    pool = TeacherPool(record.teachers, team="vision", job="fashion-small", answers=record.spec.answers)
     pending = pool.ask(inputs)      # sent to every teacher at once; go on with other work
     answer = pending.result()       # answer.logits_NMC
 
@@ -13,42 +13,45 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from distill.contracts.errors import InvalidAnswer, InvalidSpec, TeacherUnavailable
+from distill.contracts.job import AnswersSpec
 from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import ResolvedTeacher
-from distill.contracts.wire import AnswerHeader, AskHeader
+from distill.contracts.wire import AskHeader
+from distill.science.compact import CompactLogits
+from teacher_server.asks import Ask, Recollection
+from teacher_server.book.line import BookLine
 from teacher_server.calls import AskStopped, Call, Line
 from teacher_server.parts import Part, parts_of
-from teacher_server.replies import read_reply
-from teacher_server.window import INPUTS, LOGITS, tap_key
+from teacher_server.window import LOGITS, TOP_CLASSES, TOP_LOG_PROBS, TOP_TAIL, tap_key
 
 __all__ = ["Answer", "AskStopped", "PendingAnswer", "TeacherPool"]
 
 POLL_S = 0.1
 DESCRIBE_S = 15.0
-GRACE_S = 5.0
-SLOWNESS = 10.0
-"""A replica takes up a window within the deadline, or refuses it; it may then take so many times as long for it as its
-manifest says, for a busy machine's sake. What isn't here after that and `GRACE_S` is lost."""
 
 
 @dataclass(frozen=True)
 class Answer:
     """What all teachers said to one window, checked."""
 
-    logits_NMC: Tensor  # noqa: N815 - the name carries the shape
-    """(N, M, C), float16 or float32 as asked; members of the teachers in job-file order."""
+    logits: CompactLogits
+    """Of N rows and M members: dense, or the greatest classes; members of the teachers in job-file order."""
     members: tuple[int, ...]
     """Who spoke: positions among the members of all teachers, one for each of M."""
     features: dict[tuple[int, str], Tensor]
     """(N, ...) by (position of the member, key of the tap)."""
-    headers: tuple[AnswerHeader, ...]
-    """One a teacher that was asked."""
+    recalled: int
+    """Rows times teachers that nobody computed for this window: they were remembered, or somebody else asked for them."""
+
+    @property
+    def logits_NMC(self) -> Tensor:  # noqa: N802 - the name carries the shape
+        """(N, M, C), dense; of the greatest classes alone it is made of their log-probabilities."""
+        return self.logits.dense()
 
 
 class TeacherPool:
@@ -60,7 +63,7 @@ class TeacherPool:
         *,
         team: str,
         job: str,
-        precision: Literal["fp32", "fp16"],
+        answers: AnswersSpec,
         taps: Sequence[MemberTap] = (),
         deadline_s: float = 60,
         on_wait: Callable[[str, str], None] | None = None,
@@ -74,7 +77,7 @@ class TeacherPool:
             teachers: in job-file order, at least one.
             team: whose queue the windows stand in.
             job: for the replicas' logs.
-            precision: of logits and taps.
+            answers: their precision, how many classes they tell, and whether they may be remembered ones.
             taps: what is wanted beside logits; members are counted over all teachers, in job-file order.
             deadline_s: how long a window may stand in a replica's queue before it is refused, and asked again.
             on_wait: called once with (``name@version``, why) when a teacher has been silent for 3 seconds.
@@ -83,19 +86,32 @@ class TeacherPool:
             should_stop: asked each tenth of a second while waiting; True raises `AskStopped`.
 
         Raises:
-            InvalidSpec: no teachers, class lists that differ, or a tap that its member can't give.
+            InvalidSpec: no teachers, class lists that differ, more top classes than there are, or a tap that its member
+                can't give.
         """
-        _check(teachers, taps)
+        _check(teachers, taps, answers)
         self.rows_asked = 0
         """Rows times teachers, over all windows; what is asked again after a failure counts once."""
+        self.rows_recalled = 0
+        """Of these, rows that nobody computed for this pool."""
         self.wait_s = 0.0
         """Seconds spent in `PendingAnswer.result`: the student had nothing to learn from."""
         self._lines = [Line(teacher, on_wait=on_wait, on_return=on_return, give_up_s=give_up_s) for teacher in teachers]
+        book = BookLine()
+        self._recollections = [Recollection(book) for _ in teachers]
         self._sizes = [len(teacher.manifest.members) for teacher in teachers]
+        self._num_classes = len(teachers[0].manifest.classes)
+        self._answers = answers
         self._taps = tuple(taps)
         self._should_stop = should_stop or (lambda: False)
         self._ask = AskHeader(
-            request_id="template", team=team, job=job, num_rows=1, precision=precision, deadline_s=deadline_s
+            request_id="template",
+            team=team,
+            job=job,
+            num_rows=1,
+            precision=answers.precision,
+            top_k=answers.top_k,
+            deadline_s=deadline_s,
         )
 
     def wait_ready(self, timeout_s: float) -> None:
@@ -108,11 +124,11 @@ class TeacherPool:
         """
         calls = [Call(line, "describe", (), patience_s=DESCRIBE_S) for line in self._lines]
         try:
-            facts = _wait_for(calls, self._should_stop, until=time.monotonic() + timeout_s)
+            _wait_for(calls, self._should_stop, until=time.monotonic() + timeout_s)
         finally:
             for call in calls:
                 call.cancel()
-        for line, fact in zip(self._lines, facts, strict=True):
+        for line, fact in zip(self._lines, [call.reply for call in calls], strict=True):
             if fact.get("digest") != line.teacher.digest:
                 raise InvalidAnswer(
                     f"{line.teacher.reference} as served is not the version that the job was promised",
@@ -133,15 +149,13 @@ class TeacherPool:
             ValueError: no member, or one that isn't there.
         """
         parts = parts_of(self._sizes, members, self._taps if with_taps else ())
-        asked = [self._header(len(inputs), part) for part in parts]
-        tensors = {INPUTS: inputs.detach().contiguous().numpy()}
-        calls = [
-            Call(line, "answer", (header.model_dump(mode="json"), tensors), patience_s=_patience(header, line.teacher))
-            for line, header in zip((self._lines[part.teacher] for part in parts), asked, strict=True)
+        array = inputs.detach().contiguous().numpy()
+        asks = [
+            Ask(self._lines[part.teacher], self._recollections[part.teacher], self._header(len(inputs), part), array)
+            for part in parts
         ]
-        self.rows_asked += len(inputs) * len(calls)
-        starts = [part.start for part in parts]
-        return PendingAnswer(calls, asked, starts, should_stop=self._should_stop, on_waited=self._add_wait)
+        self.rows_asked += len(inputs) * len(asks)
+        return PendingAnswer(self, asks, [part.start for part in parts])
 
     def _header(self, num_rows: int, part: Part) -> AskHeader:
         is_all = len(part.members) == self._sizes[part.teacher]
@@ -151,30 +165,43 @@ class TeacherPool:
                 "num_rows": num_rows,
                 "members": None if is_all else part.members,
                 "taps": part.taps,
+                "remember": self._answers.may_remember(part.taps),
             }
         )
 
-    def _add_wait(self, seconds: float) -> None:
-        self.wait_s += seconds
+    def _collect(self, asks: Sequence[Ask], starts: Sequence[int]) -> Answer:
+        """Wait for all teachers, and put together what they said."""
+        started = time.monotonic()
+        try:
+            _wait_for(asks, self._should_stop)
+        finally:
+            self.wait_s += time.monotonic() - started
+        recalled = sum(ask.recalled_rows for ask in asks)
+        self.rows_recalled += recalled
+        pairs = list(zip(starts, asks, strict=True))
+        return Answer(
+            logits=CompactLogits.join([self._logits(ask) for ask in asks], dim=1),
+            members=tuple(start + member for start, ask in pairs for member in ask.members),
+            features={
+                (start + wanted.member, wanted.tap.key): ask.tensors[tap_key(wanted.member, wanted.tap)]
+                for start, ask in pairs
+                for wanted in ask.header.taps
+            },
+            recalled=recalled,
+        )
+
+    def _logits(self, ask: Ask) -> CompactLogits:
+        keys = (LOGITS,) if self._answers.top_k is None else (TOP_LOG_PROBS, TOP_CLASSES, TOP_TAIL)
+        return CompactLogits(tuple(ask.tensors[key] for key in keys), self._num_classes)
 
 
 class PendingAnswer:
     """An answer that is on its way."""
 
-    def __init__(
-        self,
-        calls: Sequence[Call],
-        asked: Sequence[AskHeader],
-        starts: Sequence[int],
-        *,
-        should_stop: Callable[[], bool],
-        on_waited: Callable[[float], None],
-    ) -> None:
-        self._calls = calls
-        self._asked = asked
+    def __init__(self, pool: TeacherPool, asks: Sequence[Ask], starts: Sequence[int]) -> None:
+        self._pool = pool
+        self._asks = asks
         self._starts = starts
-        self._should_stop = should_stop
-        self._on_waited = on_waited
         self._answer: Answer | None = None
 
     def result(self) -> Answer:
@@ -187,59 +214,34 @@ class PendingAnswer:
             AskStopped: ``should_stop`` said so.
         """
         if self._answer is None:
-            started = time.monotonic()
             try:
-                self._answer = self._merge(_wait_for(self._calls, self._should_stop))
+                self._answer = self._pool._collect(self._asks, self._starts)
             finally:
-                self._on_waited(time.monotonic() - started)
                 self.cancel()
-            # they hold the inputs, and in the replies Ray's memory
-            self._calls = ()
+            # they hold the inputs
+            self._asks = ()
         return self._answer
 
     def cancel(self) -> None:
         """Nobody wants the answer any more; harmless after it came."""
-        for call in self._calls:
-            call.cancel()
-
-    def _merge(self, replies: Sequence[object]) -> Answer:
-        read = [
-            read_reply(reply, ask, call.teacher)
-            for reply, ask, call in zip(replies, self._asked, self._calls, strict=True)
-        ]
-        answered = list(zip(self._starts, self._asked, read, strict=True))
-        return Answer(
-            logits_NMC=torch.cat([tensors[LOGITS] for _, tensors in read], dim=1),
-            members=tuple(start + member for start, _, (header, _) in answered for member in header.members),
-            features={
-                (start + wanted.member, wanted.tap.key): tensors[tap_key(wanted.member, wanted.tap)]
-                for start, ask, (_, tensors) in answered
-                for wanted in ask.taps
-            },
-            headers=tuple(header for header, _ in read),
-        )
+        for ask in self._asks:
+            ask.cancel()
 
 
-def _wait_for(calls: Sequence[Call], should_stop: Callable[[], bool], *, until: float | None = None) -> list[Any]:
-    """The replies to all calls; all are kept going while one is waited for."""
-    for waited in calls:
+def _wait_for(asked: Sequence[Ask | Call], should_stop: Callable[[], bool], *, until: float | None = None) -> None:
+    """Until all are done; all are kept going while one is waited for."""
+    for waited in asked:
         while not waited.is_done:
             if should_stop():
                 raise AskStopped("asked to stop while waiting for a teacher")
             if until is not None and time.monotonic() > until:
                 raise TeacherUnavailable(f"{waited.teacher.reference} is not ready: {waited.trouble}")
             waited.poll(POLL_S)
-            for other in calls:
+            for other in asked:
                 other.poll(0)
-    return [call.reply for call in calls]
 
 
-def _patience(ask: AskHeader, teacher: ResolvedTeacher) -> float:
-    """Seconds after which a replica that took the window must have lost it."""
-    return ask.deadline_s + SLOWNESS * ask.num_rows / teacher.manifest.rows_per_s + GRACE_S
-
-
-def _check(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap]) -> None:
+def _check(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap], answers: AnswersSpec) -> None:
     if not teachers:
         raise InvalidSpec("a pool needs at least one teacher", field="teachers")
     first = teachers[0]
@@ -251,6 +253,13 @@ def _check(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap]) -> No
                 expected=", ".join(first.manifest.classes),
                 got=", ".join(other.manifest.classes),
             )
+    if answers.top_k is not None and answers.top_k >= len(first.manifest.classes):
+        raise InvalidSpec(
+            f"the {answers.top_k} greatest of {len(first.manifest.classes)} classes are asked: leave top_k out, and all are told",
+            field="answers.top_k",
+            expected=f"less than {len(first.manifest.classes)}",
+            got=str(answers.top_k),
+        )
     members = [member for teacher in teachers for member in teacher.manifest.members]
     for asked in taps:
         if asked.member >= len(members):

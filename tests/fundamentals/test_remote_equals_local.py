@@ -52,8 +52,7 @@ def wise(settings: NodeSettings, connected_ray: None) -> Iterator[ResolvedTeache
 
 def served(record: JobRecord, settings: NodeSettings, taps: Sequence[MemberTap]) -> Pool:
     """The teachers where they are served."""
-    precision = record.spec.answers.precision
-    return TeacherPool(record.teachers, team=record.team, job=record.id, precision=precision, taps=taps)
+    return TeacherPool(record.teachers, team=record.team, job=record.id, answers=record.spec.answers, taps=taps)
 
 
 @pytest.mark.parametrize("what", KNOWLEDGE)

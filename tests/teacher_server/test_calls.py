@@ -3,17 +3,23 @@
 import time
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from distill.contracts.errors import InvalidSpec, TeacherBusy, TeacherUnavailable
-from distill.contracts.wire import AnswerHeader, AskHeader
+from distill.contracts.job import AnswersSpec
+from distill.contracts.wire import AnswerHeader
 from teacher_server import calls
 from teacher_server.calls import Call, Line
-from teacher_server.client import PendingAnswer, TeacherPool
+from teacher_server.client import TeacherPool
+from teacher_server.digests import row_digests, short_digests
+
+LIVE = AnswersSpec(precision="fp32", remember=False)
 
 
 class Unpicklable(Exception):
@@ -125,18 +131,18 @@ def test_a_reply_that_a_replica_lost_is_asked_for_again(solo):
 
 def test_a_slow_teacher_has_as_long_as_its_manifest_says(solo, rows, monkeypatch):
     slow = solo.model_copy(update={"manifest": solo.manifest.model_copy(update={"rows_per_s": 100.0})})
-    monkeypatch.setattr("teacher_server.client.GRACE_S", 0.0)
+    monkeypatch.setattr("teacher_server.asks.GRACE_S", 0.0)
     line = PlayedLine(
         slow, PlayedResponse(InvalidSpec("computed"), after_looks=10), PlayedResponse(InvalidSpec("again"))
     )
     monkeypatch.setattr("teacher_server.client.Line", lambda *_, **__: line)
-    pool = TeacherPool([slow], team="vision", job="fashion", precision="fp32", deadline_s=0.01)
+    pool = TeacherPool([slow], team="vision", job="fashion", answers=LIVE, deadline_s=0.01)
     with pytest.raises(InvalidSpec, match="computed"):
         pool.ask(rows(10)).result()
 
 
-def test_an_answer_once_read_holds_nothing_of_ray(solo):
-    logits = np.zeros((2, 1, 4), np.float32)
+def test_an_answer_once_read_holds_nothing_of_ray(solo, monkeypatch):
+    logits, inputs = np.zeros((2, 1, 4), np.float32), np.zeros((2, 1, 8, 8), np.uint8)
     is_held: Callable[[], Any] = weakref.ref(logits)
     header = AnswerHeader(
         request_id="mine",
@@ -147,12 +153,13 @@ def test_an_answer_once_read_holds_nothing_of_ray(solo):
         seconds=1.0,
         compute_seconds=1.0,
     )
-    line = PlayedLine(solo, PlayedResponse((header.model_dump(), {"logits": logits})))
-    call = Call(line, "answer", (), patience_s=1)
-    ask = AskHeader(request_id="mine", num_rows=2, precision="fp32")
-    pending = PendingAnswer([call], [ask], [0], should_stop=lambda: False, on_waited=lambda _: None)
+    digests = short_digests(row_digests(inputs))
+    line = PlayedLine(solo, PlayedResponse((header.model_dump(), {"logits": logits, "digests": digests})))
+    monkeypatch.setattr("teacher_server.client.Line", lambda *_, **__: line)
+    monkeypatch.setattr("teacher_server.asks.uuid.uuid4", lambda: SimpleNamespace(hex="mine"))
+    pending = TeacherPool([solo], team="vision", job="fashion", answers=LIVE).ask(torch.from_numpy(inputs))
     pending.result()
     line.responses.clear()
-    del call, logits
+    del logits
     assert is_held() is None
     assert pending.result().logits_NMC.shape == (2, 1, 4)

@@ -4,11 +4,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from distill.contracts.errors import InvalidAnswer
 from distill.contracts.taps import MemberTap, WholeTap
 from distill.contracts.wire import AnswerHeader, AskHeader
+from teacher_server.digests import row_digests, short_digests
 from teacher_server.replies import read_reply
+
+ROWS = np.arange(5 * 64, dtype=np.uint8).reshape(5, 1, 8, 8)
 
 
 @pytest.fixture
@@ -29,7 +33,8 @@ def reply(solo, tap):
     def make(tensors: dict[str, Any] | None = None, **header: Any) -> Any:
         right = {"request_id": "mine", "teacher": "solo@1", "digest": solo.digest, "num_rows": 5, "members": (0,)}
         tapped = np.ones((5, *solo.manifest.members[0].taps[tap]), np.float16)
-        right_tensors = {"logits": np.ones((5, 1, 4), np.float16), f"tap.0.{tap}": tapped}
+        digests = short_digests(row_digests(ROWS))
+        right_tensors = {"logits": np.ones((5, 1, 4), np.float16), f"tap.0.{tap}": tapped, "digests": digests}
         whole = AnswerHeader.model_validate(right | {"seconds": 1.0, "compute_seconds": 1.0} | header)
         return whole.model_dump(mode="json"), right_tensors | (tensors or {})
 
@@ -38,7 +43,7 @@ def reply(solo, tap):
 
 def test_a_right_reply_is_taken_as_tensors_of_ones_own(solo, ask, reply):
     sent = reply()
-    header, tensors = read_reply(sent, ask, solo)
+    header, tensors = read_reply(sent, ask, ROWS, solo)
     tensors["logits"].zero_()
     assert header.teacher == "solo@1"
     assert sent[1]["logits"].min() == 1
@@ -55,7 +60,7 @@ def test_a_right_reply_is_taken_as_tensors_of_ones_own(solo, ask, reply):
 )
 def test_a_reply_to_something_else_is_refused(solo, ask, reply, header, said):
     with pytest.raises(InvalidAnswer, match=f"solo@1 answered with the {said}"):
-        read_reply(reply(**header), ask, solo)
+        read_reply(reply(**header), ask, ROWS, solo)
 
 
 @pytest.mark.parametrize(
@@ -65,14 +70,30 @@ def test_a_reply_to_something_else_is_refused(solo, ask, reply, header, said):
         ({"logits": np.ones((5, 1, 4), np.float32)}, "expected float16, got float32"),
         ({"logits": np.full((5, 1, 4), np.nan, np.float16)}, "NaN or infinity"),
         ({"more": np.ones(1)}, "wrong tensors"),
+        ({"digests": short_digests(row_digests(ROWS[::-1]))}, "wrong digests of rows"),
     ],
 )
 def test_a_reply_with_wrong_tensors_is_refused(solo, ask, reply, tensors, said):
     with pytest.raises(InvalidAnswer, match=said):
-        read_reply(reply(tensors), ask, solo)
+        read_reply(reply(tensors), ask, ROWS, solo)
 
 
 @pytest.mark.parametrize("nonsense", [None, 3, ({}, {}), ("a", "b", "c"), [None, None]])
 def test_a_reply_that_is_none_is_refused(solo, ask, nonsense):
     with pytest.raises(InvalidAnswer, match="no header and tensors"):
-        read_reply(nonsense, ask, solo)
+        read_reply(nonsense, ask, ROWS, solo)
+
+
+def test_the_greatest_classes_alone_come_with_the_mass_of_the_others(solo, reply):
+    ask = AskHeader(request_id="mine", num_rows=5, top_k=2)
+    header, tensors = reply()
+    top = {
+        "top.log_probs": np.full((5, 1, 2), -1, np.float16),
+        "top.classes": np.full((5, 1, 2), 3, np.uint16),
+        "top.tail": np.full((5, 1), 0.25, np.float32),
+    }
+    _, read = read_reply((header, top | {"digests": tensors["digests"]}), ask, ROWS, solo)
+    assert read["top.classes"].dtype == torch.int32
+    assert read["top.tail"].sum() == 1.25
+    with pytest.raises(InvalidAnswer, match="wrong tensors"):
+        read_reply((header, tensors), ask, ROWS, solo)
