@@ -1,0 +1,100 @@
+"""The routes of the door: a request in, an answer or a problem out, whatever it is that goes wrong.
+
+POST <prefix>/reservations/<id>/answer   a window of rows, safetensors both ways (`body`)
+GET  <prefix>/reservations/<id>          `ReservedTeacher`: whom it is for, and whether a replica answers
+GET  <prefix>/healthz                    the door is open
+"""
+
+import re
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from distill.contracts import names
+from distill.contracts.errors import InvalidSpec, NotFound, Problem
+from distill.contracts.pool import Reservation
+from distill.contracts.teachers import ResolvedTeacher
+from distill.contracts.wire import AskHeader
+from teacher_server.door import body
+from teacher_server.door.problems import answer, problem_of
+from teacher_server.door.reading import Reading
+from teacher_server.door.reservations import Reservations
+from teacher_server.door.teachers import Teachers
+from teacher_server.door.views import ReservedTeacher
+from teacher_server.window import Array, read_header
+
+GRACE_S = 5.0
+SLOWNESS = 10.0
+"""A replica takes up a window within the deadline, or refuses it; it may then take so many times as long for it as its
+manifest says, for a busy machine's sake. What isn't here after that and `GRACE_S` is lost."""
+
+Route = Callable[[Request, Reservation], Coroutine[Any, Any, Response]]
+
+
+class Desk:
+    """Answers requests; what holds reservations and who teaches is handed in."""
+
+    def __init__(self, reservations: Reservations, teachers: Teachers, reading: Reading) -> None:
+        self._reservations = reservations
+        self._teachers = teachers
+        self._reading = reading
+        self._routes: dict[str, tuple[str, Route]] = {"/answer": ("POST", self._answer), "": ("GET", self._show)}
+
+    async def handle(self, request: Request) -> Response:
+        """The answer; every error of one request is a problem document, and touches no other request."""
+        try:
+            return await self._route(request)
+        except ClientDisconnect:
+            return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody reads it
+        except Exception as error:
+            return problem_of(error)
+
+    async def _route(self, request: Request) -> Response:
+        # Serve gives the whole path, with our prefix
+        path = request.scope["path"].removeprefix(names.DOOR_PREFIX)
+        if path == "/healthz":
+            return JSONResponse({"status": "ok"})
+        found = re.fullmatch(r"/reservations/([^/]{1,64})(/answer)?", path)
+        if found is None:
+            raise NotFound(f"the door has no '{path}'", hint="POST .../reservations/<id>/answer asks a teacher")
+        method, route = self._routes[found[2] or ""]
+        if request.method != method:
+            problem = Problem(code="method_not_allowed", message=f"{request.method} is not for here: use {method}")
+            return answer(HTTPStatus.METHOD_NOT_ALLOWED, problem)
+        return await route(request, await self._reservations.find(found[1]))
+
+    async def _show(self, _: Request, reservation: Reservation) -> Response:
+        ready = await self._teachers.is_there(reservation.teacher)
+        view = ReservedTeacher.of(reservation, ready=ready)
+        return Response(view.model_dump_json(), media_type="application/json")
+
+    async def _answer(self, request: Request, reservation: Reservation) -> Response:
+        async with self._reading.body(request) as sent:
+            ask, tensors = _read(sent)
+            # who asks is the reservation's to say, whatever the caller wrote
+            asked = ask.model_copy(update={"team": reservation.team, "job": reservation.id})
+            header, answered = await self._teachers.answer(
+                reservation.teacher,
+                asked.model_dump(mode="json"),
+                tensors,
+                patience_s=_patience(ask, reservation.teacher),
+            )
+        return Response(body.pack(header, answered), media_type=body.MEDIA_TYPE)
+
+
+def _read(sent: bytes) -> tuple[AskHeader, dict[str, Array]]:
+    try:
+        header, tensors = body.unpack(sent)
+    except ValueError as error:
+        raise InvalidSpec(
+            f"the body is not what a teacher is asked with: {error}",
+            expected=f"safetensors with 'inputs', and an AskHeader as JSON under '{body.HEADER}' in its metadata",
+        ) from error
+    return read_header(header), tensors
+
+
+def _patience(ask: AskHeader, teacher: ResolvedTeacher) -> float:
+    return ask.deadline_s + SLOWNESS * ask.num_rows / teacher.manifest.rows_per_s + GRACE_S
