@@ -15,6 +15,7 @@ from redis import Redis
 from distill.contracts.settings import NodeSettings
 from distill.journal.client import open_redis
 from services.client.client import StillhouseClient
+from services.control_plane.deployment import DOOR_HOST, PROXY_LOCATION
 from services.stack import ray_head, redis_server
 from services.stack.home import StackHome
 from services.stack.settings import StackSettings
@@ -93,8 +94,8 @@ def driver_environment(stack: Stack, settings: NodeSettings) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def connected_ray(driver_environment: dict[str, str]) -> Iterator[None]:
-    """This process as a driver of the stack's Ray, and Serve as the control plane starts it: without HTTP proxies.
+def connected_ray(driver_environment: dict[str, str], stack: Stack) -> Iterator[None]:
+    """This process as a driver of the stack's Ray, and Serve as the control plane starts it, with the stack's door.
 
     What is deployed from here lives beside what the control plane deploys: a PUT to Serve's REST API removes only
     applications that came by PUT.
@@ -105,15 +106,18 @@ def connected_ray(driver_environment: dict[str, str]) -> Iterator[None]:
         for name, value in driver_environment.items():
             environment.setenv(name, value)
         ray.init(log_to_driver=False)
-    _start_serve()
+    _start_serve(stack)
     yield
     ray.shutdown()
 
 
-def _start_serve() -> None:
+def _start_serve(stack: Stack) -> None:
     from ray import serve
 
+    ray = stack.state.ray
+    assert ray is not None
+    options = {"host": DOOR_HOST, "port": ray.door_port}
     try:
-        serve.start(proxy_location="Disabled")
+        serve.start(proxy_location=PROXY_LOCATION, http_options=options)
     except ValueError:  # the control plane starts it at this very moment; then it is there
-        serve.start(proxy_location="Disabled")
+        serve.start(proxy_location=PROXY_LOCATION, http_options=options)

@@ -58,6 +58,8 @@ class TeacherResources(Spec):
     """As many there may be where demand asks for them; left out: ``replicas``."""
     max_batch_rows: int = Field(default=1024, ge=1, le=65536)
     """Rows of one forward pass on the device."""
+    max_batch_tokens: int | None = Field(default=None, ge=1)
+    """Of text: positions of one forward pass, rows times length after padding; left out: rows alone are counted."""
     precision: ComputePrecision = "fp32"
     """Of the forward pass: ``bf16`` computes matrix products and convolutions in bfloat16 (torch.autocast)."""
 

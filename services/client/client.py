@@ -12,6 +12,7 @@ import httpx
 from distill.contracts.errors import NotFound
 from distill.contracts.job import JobSpec
 from distill.contracts.measures import Artifact, Snapshot
+from distill.contracts.pool import Reservation, ReservationSpec, TeamUsage
 from distill.contracts.records import JobRecord, JobState
 from distill.contracts.report import Report
 from distill.contracts.study import StudySpec
@@ -20,7 +21,16 @@ from services.client.download import download
 from services.client.following import Followed, follow
 from services.client.where import find_server
 from services.client.wire import Wire, error_of
-from services.control_plane.views import ArtifactList, JobPage, LogPage, SnapshotList, StudyPage, StudyView, TeacherList
+from services.control_plane.views import (
+    ArtifactList,
+    JobPage,
+    LogPage,
+    ReservationList,
+    SnapshotList,
+    StudyPage,
+    StudyView,
+    TeacherList,
+)
 
 Kind = Literal["job", "study"]
 LOG_POLL_S = 1.0
@@ -249,6 +259,41 @@ class StillhouseClient:
         """
         path = f"/v1/teachers/{quote(name, safe='')}/aliases/{quote(alias, safe='')}"
         return self._wire.ask(TeacherRecord, "PUT", path, body={"version": version})
+
+    # The pool
+
+    def reserve(self, spec: ReservationSpec) -> Reservation:
+        """Keep a teacher there until ``expires_at``, and learn where its HTTP door is; renew it every 10 s.
+
+        Raises:
+            UnknownTeacher: no such version, or it isn't READY.
+            NoRoom: the cluster can never hold it.
+        """
+        return self._wire.ask(Reservation, "POST", "/v1/reservations", body=spec.model_dump(mode="json"))
+
+    def renew_reservation(self, reservation: str) -> Reservation:
+        """Let it live on.
+
+        Raises:
+            NotFound: it has ended; make a new one.
+        """
+        return self._wire.ask(Reservation, "POST", f"/v1/reservations/{quote(reservation, safe='')}/renew")
+
+    def end_reservation(self, reservation: str) -> None:
+        """End it now. Raises NotFound."""
+        self._wire.send("DELETE", f"/v1/reservations/{quote(reservation, safe='')}")
+
+    def reservation(self, reservation: str) -> Reservation:
+        """One that lives. Raises NotFound."""
+        return self._wire.ask(Reservation, "GET", f"/v1/reservations/{quote(reservation, safe='')}")
+
+    def reservations(self) -> list[Reservation]:
+        """Those that live, the oldest first."""
+        return self._wire.ask(ReservationList, "GET", "/v1/reservations").items
+
+    def usage(self, *, month: str | None = None, team: str | None = None) -> TeamUsage:
+        """What a team had of the pool in a month, such as ``2026-11``; left out: this month in UTC, and one's own team."""
+        return self._wire.ask(TeamUsage, "GET", "/v1/usage", query={"month": month, "team": team})
 
 
 def _path(kind: Kind, identity: str, *more: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -24,7 +24,7 @@ from services.control_plane.decisions import (
     decide_queued,
     needs,
 )
-from services.control_plane.deployment import applications_of, taken
+from services.control_plane.deployment import applications_of, fewest, taken
 from services.control_plane.ray_rest import ClusterResources, RayRest
 from services.control_plane.store import Store
 
@@ -49,7 +49,7 @@ class Attempts:
         jobs: Sequence[JobRecord],
         teachers: Sequence[TeacherRecord],
         *,
-        deployed: set[str],
+        deployed: Mapping[str, int],
         total: ClusterResources | None,
     ) -> None:
         """Claim and launch the queued jobs that there is room for, oldest first; the others learn what they wait for.
@@ -57,17 +57,17 @@ class Attempts:
         Args:
             jobs: every job that has not ended, oldest first.
             teachers: every teacher.
-            deployed: names of the applications that are on the cluster.
+            deployed: application -> its replicas, of each teacher that is on the cluster.
             total: what the cluster has; None while Ray doesn't answer.
         """
         running = [job for job in jobs if job.state.has_attempt]
-        there = deployed | applications_of(running)
+        there = fewest(applications_of(running), teachers) | dict(deployed)
         used = sum((needs(job.spec.compute) for job in running), taken(there, teachers))
         free = None if total is None else total - used
         for job in jobs:
             if job.state is not JobState.QUEUED:
                 continue
-            asked = applications_of([job]) - there
+            asked = fewest(applications_of([job]) - there.keys(), teachers)
             need = needs(job.spec.compute) + taken(asked, teachers)
             match decide_queued(job, need=need, free=free, now=now()):
                 case Claim():

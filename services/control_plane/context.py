@@ -8,9 +8,13 @@ from redis.asyncio import Redis
 
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
+from services.control_plane.reservations import Reservations
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
 from services.control_plane.submit import Submission
+
+TEAM = "default"
+"""Whose everything is: the only team there is until there are API keys to tell teams by."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Context:
     """For blocking reads: its sockets wait longer."""
     store: Store
     ray: RayRest
+    reservations: Reservations
     reconciler: Reconciler
 
     async def submission(self) -> Submission:

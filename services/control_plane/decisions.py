@@ -64,7 +64,7 @@ def decide_queued(
         free: what nobody has taken; None while Ray doesn't answer.
         now: the present moment.
     """
-    if record.awaits_generation or (record.not_before is not None and now < record.not_before):
+    if not may_start(record, now):
         return None
     if free is None:
         return Wait(Reason(code="waiting_for_cluster", text="waiting for Ray to answer"))
@@ -76,6 +76,11 @@ def decide_queued(
         else f"{need.cpus:g} CPUs ({free.cpus:g} free)"
     )
     return Wait(Reason(code="waiting_for_resources", text=f"waiting for {what}"))
+
+
+def may_start(record: JobRecord, now: datetime) -> bool:
+    """Whether a queued job waits for room alone: not one that backs off, or whose teacher is still a student."""
+    return not record.awaits_generation and (record.not_before is None or now >= record.not_before)
 
 
 def decide_attempt(record: JobRecord, observed: Observed) -> Decision:

@@ -83,3 +83,10 @@ VERSIONS = {
         },
     },
 }
+
+RESERVATIONS = {
+    "a-loop-of-ones-own": {
+        "summary": "A training loop that can take 5,000 rows a second",
+        "value": {"teacher": "fashion@prod", "rows_per_s": 5000},
+    },
+}

@@ -17,7 +17,8 @@ from services.control_plane.guarded import guarded
 from services.control_plane.limits import BodyLimit
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
-from services.control_plane.routes import health, jobs, studies, teachers
+from services.control_plane.reservations import Reservations
+from services.control_plane.routes import health, jobs, reservations, studies, teachers, usage
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store, read_streams
 
@@ -51,7 +52,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     problems.install(app)
-    for router in (jobs.router, studies.router, teachers.router, health.router):
+    for router in (
+        jobs.router, studies.router, teachers.router, reservations.router, usage.router, health.router,
+    ):  # fmt: skip
         app.include_router(router)
     return app
 
@@ -64,10 +67,15 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
     store = Store(redis)
     await store.check_schema()
     ray = RayRest(settings.ray_dashboard, settings.ray_token_path)
-    reconciler = Reconciler(store, redis, ray, storage=settings.node.storage, teacher_idle_s=settings.teacher_idle_s)
+    reserved = Reservations(redis, door=settings.door)
+    reconciler = Reconciler(
+        store, redis, ray, reserved,
+        storage=settings.node.storage, teacher_idle_s=settings.teacher_idle_s, door_port=settings.door_port,
+    )  # fmt: skip
     context = Context(
-        settings=settings, redis=redis, blocking_redis=blocking, store=store, ray=ray, reconciler=reconciler
-    )
+        settings=settings, redis=redis, blocking_redis=blocking, store=store, ray=ray, reservations=reserved,
+        reconciler=reconciler,
+    )  # fmt: skip
     tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(_apply_for_ever(store, blocking, reconciler))]
     try:
         yield context

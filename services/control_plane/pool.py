@@ -1,4 +1,4 @@
-"""The teacher pool, made to follow the records: versions are checked, and the applications that jobs need are served."""
+"""The teacher pool, made to follow the records: versions are checked, and what jobs and reservations need is served."""
 
 import logging
 import time
@@ -10,11 +10,13 @@ from distill.contracts import names
 from distill.contracts.base import now
 from distill.contracts.errors import Problem
 from distill.contracts.facts import VersionRejected
+from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord
 from distill.contracts.teachers import TeacherRecord, TeacherVersion, TeacherVersionState
 from services.control_plane.attempts import STOP_ENVIRONMENT
 from services.control_plane.deployment import drop_idle, needed_applications, serve_config
-from services.control_plane.ray_rest import RayJobState, RayRest
+from services.control_plane.ray_rest import ClusterResources, RayJobState, RayRest, asked_replicas
+from services.control_plane.replicas import Replicas
 from services.control_plane.store import Store
 
 log = logging.getLogger(__name__)
@@ -26,20 +28,31 @@ SERVE_CHECK_S = 10.0
 class Pool:
     """Checks of versions, and the set of Serve applications."""
 
-    def __init__(self, store: Store, ray: RayRest, *, idle_s: float, still_acts: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ray: RayRest,
+        replicas: Replicas,
+        *,
+        idle_s: float,
+        door_port: int,
+        still_acts: Callable[[], Awaitable[bool]],
+    ) -> None:
         """``still_acts`` says whether this control plane is still the one that may change the set."""
         self._store = store
         self._ray = ray
+        self._replicas = replicas
         self._idle_s = idle_s
+        self._door_port = door_port
         self._still_acts = still_acts
-        self._last_needed: dict[str, datetime] = {}
+        self._last_needed: dict[str, datetime] | None = None
         self._put: dict[str, Any] | None = None
         self._compared_at = 0.0
 
-    @property
-    def applications(self) -> set[str]:
-        """Names of the applications that are served, or about to be."""
-        return set(self._last_needed)
+    async def replicas(self) -> dict[str, int]:
+        """Application -> its replicas, of what is served or about to be."""
+        await self._look()
+        return self._replicas.counts
 
     async def tend_checks(self, teacher: TeacherRecord) -> None:
         """Launch the checks of new versions; reject a version whose check died without a verdict."""
@@ -48,25 +61,44 @@ class Pool:
             if version.state is TeacherVersionState.CHECKING:
                 await self._tend_check(teacher, version)
 
-    async def deploy(self, jobs: Sequence[JobRecord], teachers: Sequence[TeacherRecord]) -> None:
-        """Serve what attempts need, keep what they needed lately, drop the rest."""
-        if self._put is None:  # what another control plane deployed counts as needed until now
-            self._last_needed = dict.fromkeys(await self._ray.applications(), now())
-        self._last_needed |= dict.fromkeys(needed_applications(jobs), now())
-        self._last_needed = drop_idle(self._last_needed, now=now(), idle_s=self._idle_s)
-        config = serve_config(self.applications, teachers)
+    async def deploy(
+        self,
+        jobs: Sequence[JobRecord],
+        teachers: Sequence[TeacherRecord],
+        reservations: Sequence[Reservation],
+        *,
+        total: ClusterResources | None,
+    ) -> None:
+        """Serve what attempts and reservations need, in the right number; keep what they needed lately, drop the rest."""
+        last_needed = await self._look() | dict.fromkeys(needed_applications(jobs, reservations), now())
+        self._last_needed = drop_idle(last_needed, now=now(), idle_s=self._idle_s)
+        await self._replicas.follow(self._last_needed, jobs, teachers, reservations, total=total)
+        config = serve_config(
+            self._replicas.counts,
+            teachers,
+            door_port=self._door_port,
+            has_door=names.DOOR_APPLICATION in self._last_needed,
+        )
         if config == self._put and not await self._has_drifted(config):
             return
         if await self._still_acts():
-            log.info("Serve is asked for %s", ", ".join(_names(config)) or "no teacher")
+            log.info("Serve is asked for %s", _in_words(config))
             await self._ray.put_applications(config)
             self._put = config
+
+    async def _look(self) -> dict[str, datetime]:
+        """When what is served was last needed; what another control plane deployed counts as needed until now."""
+        if self._last_needed is None:
+            served = await self._ray.applications()
+            self._replicas.adopt(served)
+            self._last_needed = dict.fromkeys(served, now())
+        return self._last_needed
 
     async def _has_drifted(self, config: dict[str, Any]) -> bool:
         if time.monotonic() - self._compared_at < SERVE_CHECK_S:
             return False
         self._compared_at = time.monotonic()
-        return await self._ray.applications() != set(_names(config))
+        return await self._ray.applications() != asked_replicas(config["applications"])
 
     async def _tend_check(self, teacher: TeacherRecord, version: TeacherVersion) -> None:
         submission = names.check_submission_id(teacher.name, version.version)
@@ -86,5 +118,6 @@ class Pool:
         await self._store.append("teacher", teacher.name, fact)
 
 
-def _names(config: dict[str, Any]) -> list[str]:
-    return [str(application["name"]) for application in config["applications"]]
+def _in_words(config: dict[str, Any]) -> str:
+    counts = asked_replicas(config["applications"])
+    return ", ".join(f"{name} x {count}" for name, count in counts.items()) or "no teacher"

@@ -1,6 +1,6 @@
 """Ray's dashboard over REST: jobs, applications, and what the cluster has. The control plane is never a Ray driver."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -99,11 +99,12 @@ class RayRest:
         response = await self._send("GET", f"/api/jobs/{submission_id}/logs", allowed=(400, 404, 500))
         return str(response.json().get("logs", "")) if response.is_success else ""
 
-    async def applications(self) -> set[str]:
-        """Names of the Serve applications that a configuration asked for; those that a program deployed are its own."""
+    async def applications(self) -> dict[str, int]:
+        """Name -> replicas, of the Serve applications that a configuration asked for; a program's are its own."""
         response = await self._send("GET", "/api/serve/applications/")
         found: dict[str, Any] = response.json().get("applications") or {}
-        return {name for name, details in found.items() if details.get("source") == "declarative"}
+        ours = [details for details in found.values() if details.get("source") == "declarative"]
+        return asked_replicas(details.get("deployed_app_config") or {"name": details["name"]} for details in ours)
 
     async def put_applications(self, config: Mapping[str, Any]) -> None:
         """Make the set of Serve applications equal to ``config``."""
@@ -143,6 +144,14 @@ class RayRest:
         raise DependencyDown(
             f"Ray's dashboard answered {response.status_code} to {method} {path}: {response.text[:500]}"
         )
+
+
+def asked_replicas(applications: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Name -> replicas that the configuration of each application asks for, of all its deployments; 1 by default."""
+    return {
+        str(application["name"]): sum(one.get("num_replicas") or 1 for one in application.get("deployments") or [{}])
+        for application in applications
+    }
 
 
 def _is_plain(argument: str) -> bool:

@@ -1,4 +1,4 @@
-"""The loop that makes the cluster follow the records: attempts, generations, teachers, reports.
+"""The loop that makes the cluster follow the records and reservations: attempts, generations, teachers, reports.
 
 Only the holder of a short lease in Redis acts, so two control planes at once are safe.
 """
@@ -8,6 +8,7 @@ import contextlib
 import logging
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -17,11 +18,14 @@ from distill.contracts.base import now
 from distill.contracts.errors import DependencyDown
 from distill.contracts.facts import StudyReported
 from distill.contracts.records import JobRecord, JobState, StudyRecord
+from distill.contracts.teachers import TeacherRecord
 from services.control_plane.attempts import Attempts
 from services.control_plane.generations import Generations
 from services.control_plane.guarded import guarded
 from services.control_plane.pool import Pool
 from services.control_plane.ray_rest import ClusterResources, RayRest
+from services.control_plane.replicas import Replicas
+from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
 from services.reports.write import write_study_report
 
@@ -35,14 +39,27 @@ RESOURCES_AGE_S = 5.0
 class Reconciler:
     """Owns no state that matters: everything it knows is read again each round."""
 
-    def __init__(self, store: Store, redis: Redis, ray: RayRest, *, storage: Path, teacher_idle_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        redis: Redis,
+        ray: RayRest,
+        reservations: Reservations,
+        *,
+        storage: Path,
+        teacher_idle_s: float,
+        door_port: int,
+    ) -> None:
         self._store = store
         self._redis = redis
         self._ray = ray
+        self._reservations = reservations
         self._storage = storage
         self._attempts = Attempts(store, redis, ray, storage=storage)
         self._generations = Generations(store)
-        self._pool = Pool(store, ray, idle_s=teacher_idle_s, still_acts=self._hold_lease)
+        self._pool = Pool(
+            store, ray, Replicas(redis), idle_s=teacher_idle_s, door_port=door_port, still_acts=self._hold_lease
+        )
         self._token = uuid.uuid4().hex
         self._woken = asyncio.Event()
         self._resources: tuple[float, ClusterResources] | None = None
@@ -70,7 +87,7 @@ class Reconciler:
         teachers = await self._store.teachers()
         await guarded("starting jobs", self._start_queued)
         await asyncio.gather(*(guarded(f"teacher {one.name}", self._pool.tend_checks, one) for one in teachers))
-        await guarded("deploying teachers", self._pool.deploy, await self._active_jobs(), teachers)
+        await guarded("deploying teachers", self._deploy, teachers)
         studies = await self._store.studies(await self._store.active("study"))
         for study in studies:
             await guarded(f"the report of {study.id}", self._report, study)
@@ -118,7 +135,12 @@ class Reconciler:
         jobs = await self._active_jobs()
         if any(job.state is JobState.QUEUED for job in jobs):
             teachers, total = await self._store.teachers(), await self.resources()
-            await self._attempts.start_queued(jobs, teachers, deployed=self._pool.applications, total=total)
+            deployed = {} if total is None else await self._pool.replicas()
+            await self._attempts.start_queued(jobs, teachers, deployed=deployed, total=total)
+
+    async def _deploy(self, teachers: Sequence[TeacherRecord]) -> None:
+        jobs, reservations = await self._active_jobs(), await self._reservations.living()
+        await self._pool.deploy(jobs, teachers, reservations, total=await self.resources())
 
     async def _report(self, study: StudyRecord) -> None:
         jobs = await self._store.children(study)

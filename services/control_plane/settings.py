@@ -5,9 +5,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from distill.contracts import names
 from distill.contracts.base import Spec
 from distill.contracts.errors import InvalidSpec
 from distill.contracts.settings import NodeSettings
+from services.control_plane.deployment import DOOR_HOST
 
 
 class Settings(Spec):
@@ -21,7 +23,14 @@ class Settings(Spec):
     port: int = 8470
     max_body_bytes: int = 1 << 20
     teacher_idle_s: float = 120.0
-    """A teacher that no job needs leaves the cluster after so long."""
+    """A teacher that no job and no reservation needs leaves the cluster after so long."""
+    door_port: int = 8471
+    """Where Serve's HTTP proxy listens, on the loopback address of Ray's head; fixed when Serve first starts."""
+
+    @property
+    def door(self) -> str:
+        """Base URL of the pool's HTTP door."""
+        return f"http://{DOOR_HOST}:{self.door_port}{names.DOOR_PREFIX}"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -39,6 +48,7 @@ class Settings(Spec):
             host=refuse_unless_loopback(environment.get("STILLHOUSE_HOST", "127.0.0.1")),
             port=int(environment.get("STILLHOUSE_PORT", "8470")),
             teacher_idle_s=float(environment.get("STILLHOUSE_TEACHER_IDLE_S", "120")),
+            door_port=int(environment.get("STILLHOUSE_DOOR_PORT", "8471")),
         )
 
 

@@ -9,6 +9,7 @@ from distill.contracts.base import digest_of, now
 from distill.contracts.errors import Conflict, InvalidSpec, NotFound, UnknownTeacher
 from distill.contracts.job import JobSpec, TeacherUse
 from distill.contracts.models import FileWeights, FolderWeights, JobWeights
+from distill.contracts.pool import ReservationSpec
 from distill.contracts.records import JobRecord, JobState, Reason, StudyRecord
 from distill.contracts.scheme import students_of
 from distill.contracts.students import StudentSpec
@@ -26,7 +27,7 @@ from distill.contracts.teachers import (
 )
 from services.control_plane.checks import check_room, check_teachers, confine
 from services.control_plane.decisions import needs
-from services.control_plane.deployment import replicas_of
+from services.control_plane.deployment import size_of
 from services.control_plane.generations import WAITING, waits_for
 from services.control_plane.ray_rest import ClusterResources
 from services.control_plane.registry import find_version, member_of, resolve, snapshot_of
@@ -77,11 +78,20 @@ class Submission:
 
     async def version(self, spec: TeacherVersionSpec, *, number: int) -> TeacherVersion:
         """The record of a teacher's new version. Raises InvalidSpec and its kin, with the field."""
-        check_room(replicas_of(spec.resources), self._room, field="resources", what="its replicas")
+        needed = size_of(spec.resources, spec.resources.replicas)
+        check_room(needed, self._room, field="resources", what="its replicas")
         members = [await self._member(source, f"members.{i}") for i, source in enumerate(spec.members)]
         return TeacherVersion(
             version=number, members=tuple(members), resources=spec.resources, alias=spec.alias, created_at=now()
         )
+
+    async def reserved(self, spec: ReservationSpec) -> ResolvedTeacher:
+        """The READY version that a reservation names. Raises InvalidSpec and its kin, with the field."""
+        use = TeacherUse(name=spec.teacher)
+        version = await self._ready(use, "teacher")
+        needed = size_of(version.resources, version.resources.replicas)
+        check_room(needed, self._room, field="teacher", what="its replicas")
+        return resolve(use, version)
 
     async def _child(
         self, spec: StudySpec, key: str, child: Child, versions: Sequence[TeacherVersion], study: str
@@ -105,7 +115,7 @@ class Submission:
         for field, one in students_of(spec.student, spec.scheme).items():
             place = student if field == "student" else prefix
             await self._check_init_from(one, f"{place}{field}.init_from")
-        need = sum((replicas_of(resources) for resources in served), needs(spec.compute))
+        need = sum((size_of(one, one.replicas) for one in served), needs(spec.compute))
         check_room(need, self._room, field=f"{prefix}compute", what="workers and teachers")
 
     def _record(self, spec: JobSpec, **fields: Any) -> JobRecord:

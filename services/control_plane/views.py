@@ -4,6 +4,7 @@ from pydantic import Field
 
 from distill.contracts.base import Spec, Stored
 from distill.contracts.measures import Artifact, Snapshot
+from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 
@@ -34,6 +35,12 @@ class TeacherList(Stored):
     """Every teacher."""
 
     items: list[TeacherRecord]
+
+
+class ReservationList(Stored):
+    """The reservations that live, the oldest first."""
+
+    items: list[Reservation]
 
 
 class ArtifactList(Stored):

@@ -39,6 +39,7 @@ def start_control_plane(
         "STILLHOUSE_RAY_DASHBOARD": ray.dashboard,
         "STILLHOUSE_HOST": "127.0.0.1",
         "STILLHOUSE_PORT": str(port),
+        "STILLHOUSE_DOOR_PORT": str(ray.door_port),
     }
     child = spawn(
         [sys.executable, "-m", "services.control_plane"],

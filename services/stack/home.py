@@ -33,6 +33,8 @@ class RayState(Stored):
     """Ray's own logs and sockets."""
     node: NodeSettings
     """What its environment says: workers inherit it."""
+    door_port: int | None = None
+    """Of the HTTP proxy that Serve starts here; None for a head of before there was one."""
     process: ProcessId | None = None
 
     @property

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from distill.contracts.errors import Conflict
 from distill.contracts.settings import NodeSettings
 from services.stack.home import RayState, StackHome, write_secret
 from services.stack.processes import Child, free_ports, is_free, spawn, wait_until_answers
@@ -42,9 +43,15 @@ def ray_environment(home: StackHome) -> dict[str, str]:
 
 
 def start_ray(
-    home: StackHome, *, node: NodeSettings, environment: Mapping[str, str], num_cpus: int, last: RayState | None
+    home: StackHome,
+    *,
+    node: NodeSettings,
+    door_port: int,
+    environment: Mapping[str, str],
+    num_cpus: int,
+    last: RayState | None,
 ) -> tuple[Child, RayState]:
-    """Start the head; it answers later (`wait_for_ray`)."""
+    """Start the head; it answers later (`wait_for_ray`). Serve, once it is asked for, listens on ``door_port``."""
     ports = _ports(last)
     folder = _short_folder()
     command = [
@@ -58,7 +65,39 @@ def start_ray(
     # Ray's own actors look their head up; on a machine with several clusters they would find another's
     known = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['dashboard-port']}"}
     child = spawn(command, environment=_clean(environment) | known, folder=home.folder, log=home.logs / "ray.log")
-    return child, RayState(ports=ports, folder=folder, node=node, process=child.identity)
+    return child, RayState(ports=ports, folder=folder, node=node, door_port=door_port, process=child.identity)
+
+
+def choose_door_port(asked: int | None, *, beside: int, last: RayState | None) -> int:
+    """Where Serve's HTTP proxy is to listen on a head that is about to be started.
+
+    Args:
+        asked: the operator's choice.
+        beside: the control plane's port as it was asked for: the one after it is easy to remember; 0 for any.
+        last: the head of before, whose port is taken again.
+
+    Raises:
+        Conflict: somebody else listens on the port that was asked for.
+    """
+    if asked is not None:
+        if not is_free(asked):
+            raise Conflict(
+                f"port {asked} is taken by another program",
+                field="STILLHOUSE_DOOR_PORT",
+                expected="a free port",
+                got=str(asked),
+                hint="name another with STILLHOUSE_DOOR_PORT, or leave it unset for any that is free",
+            )
+        return asked
+    wished = [last.door_port if last else None, beside + 1 if beside else None]
+    return next((port for port in wished if port is not None and is_free(port)), None) or free_port_for_later()
+
+
+def free_port_for_later() -> int:
+    """A port that nobody listens on, and that Linux gives to no connection meanwhile: Serve may start much later."""
+    below_ephemeral = range(16_384, 32_768)
+    tries = (secrets.choice(below_ephemeral) for _ in range(1000))
+    return next(port for port in tries if is_free(port))
 
 
 def wait_for_ray(child: Child, state: RayState, home: StackHome, *, timeout_s: float = 120.0) -> None:

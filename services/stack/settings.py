@@ -22,10 +22,13 @@ class StackSettings(Spec):
     """Left out: ``cache`` in the state folder."""
     fashion_mnist: Path | None = None
     plugins: tuple[str, ...] = ()
+    door_port: int | None = None
+    """Of the pool's HTTP door; left out: the one after the control plane's, or any that is free."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "StackSettings":
-        """Read ``STILLHOUSE_HOME``, ``REDIS_URL``, the folders of data and the plugins; each has a default."""
+        """Read ``STILLHOUSE_HOME``, ``REDIS_URL``, the folders of data, the plugins and the door's port; each has a default."""
+        door_port = environment.get("STILLHOUSE_DOOR_PORT")
         return cls(
             home=home_folder(environment),
             redis_url=environment.get("REDIS_URL") or None,
@@ -33,6 +36,7 @@ class StackSettings(Spec):
             cache=_folder(environment.get("STILLHOUSE_CACHE")),
             fashion_mnist=_folder(environment.get("STILLHOUSE_FASHION_MNIST")),
             plugins=listed(environment.get("STILLHOUSE_PLUGINS", "")),
+            door_port=int(door_port) if door_port else None,
         )
 
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from distill.contracts.settings import NodeSettings
 from services.stack import control_plane, ray_head, redis_server
-from services.stack.home import ControlPlaneState, StackHome, StackState
+from services.stack.home import ControlPlaneState, RayState, StackHome, StackState
 from services.stack.processes import MARK, Child, ProcessId, stop_remains
 from services.stack.settings import DEFAULT_PORT, StackSettings
 from services.stack.stopping import Say, adopted, end, silent, stop_parts, uninterrupted
@@ -173,12 +173,17 @@ class Stack:
         child = adopted(last)
         if child is None or last is None:
             return None
-        if last.node == self.node and ray_head.answers(last, self.home):
+        if self._suits(last) and ray_head.answers(last, self.home):
             self._say(f"Ray still runs (pid {child.pid}), and so do its jobs: taking it over")
             return child
         self._say("Ray still runs, but on other settings or without an answer: starting it afresh")
         child.stop(15.0)
         return None
+
+    def _suits(self, ray: RayState) -> bool:
+        """Whether a head that still runs has our settings; Serve on it can't move to another port."""
+        asked = self._settings.door_port
+        return ray.node == self.node and ray.door_port is not None and asked in {None, ray.door_port}
 
     def _start_ray(self) -> Child:
         num_left = self._clean_ray()
@@ -186,13 +191,19 @@ class Stack:
             self._say(f"stopped {num_left} processes that an earlier Ray had left")
         environment = {**self._environment(), **ray_head.ray_environment(self.home), **self.node.to_environment()}
         before = self._state.ray
+        door_port = ray_head.choose_door_port(self._settings.door_port, beside=self._asked_port, last=before)
         child, ray = ray_head.start_ray(
-            self.home, node=self.node, environment=environment, num_cpus=self._num_cpus, last=before
+            self.home,
+            node=self.node,
+            door_port=door_port,
+            environment=environment,
+            num_cpus=self._num_cpus,
+            last=before,
         )
         self._keep(ray=ray)
         self._say(f"Ray is starting with {self._num_cpus} logical CPUs (pid {child.pid}); dashboard {ray.dashboard}")
-        if before and before.dashboard != ray.dashboard:
-            end(self._control_plane.child, kill=False)  # it is started again, and told where Ray is now
+        if before and (before.dashboard, before.door_port) != (ray.dashboard, ray.door_port):
+            end(self._control_plane.child, kill=False)  # it is started again, and told where Ray and the door are now
         return child
 
     def _clean_ray(self) -> int:

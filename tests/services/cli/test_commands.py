@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from distill.contracts.measures import Snapshot
+from distill.contracts.pool import TeacherUsage, TeamUsage
 from distill.contracts.records import JobState
 from distill.contracts.study import Child
 from distill.contracts.teachers import MemberFromJob
 from tests.services.cli.conftest import Run
 from tests.services.client.stub_house import House, a_job, a_short_life
+from tests.services.control_plane.records import a_reservation
 
 
 def test_submit_prints_the_id_alone(stillhouse: Run, job_file: Path):
@@ -201,6 +203,25 @@ def test_a_trajectory_and_other_members_make_no_order(house: House, stillhouse: 
     done = stillhouse("teachers", "publish", "way", "--trajectory", "one", "--job", "two")
     assert (done.exit_code, house.asked) == (2, [])
     assert "leave --job and --weights out" in done.stderr
+
+
+def test_reservations_are_listed_with_who_may_ask_whom_and_where(house: House, stillhouse: Run):
+    house.reservations = {"wise-1": a_reservation(rows_per_s=5000)}
+    header, line = stillhouse("reservations").stdout.splitlines()
+    assert header.split() == ["ID", "TEAM", "TEACHER", "ROWS/S", "CREATED", "DOOR"]
+    assert line.split()[:4] == ["wise-1", "default", "wise@1", "5,000"]
+    assert line.endswith("http://127.0.0.1:8471/v1/pool")
+    assert json.loads(stillhouse("reservations", "--json").stdout)[0]["teacher"]["version"] == 1
+
+
+def test_usage_is_a_line_for_each_teacher(house: House, stillhouse: Run):
+    wise = TeacherUsage(teacher="wise@1", rows_computed=30_000, rows_recalled=270_000, device_seconds=2.34, refusals=1)
+    house.usage = TeamUsage(team="vision", month="2026-01", teachers=(wise,))
+    done = stillhouse("usage", "--month", "2026-01", "--team", "vision")
+    assert done.stdout.splitlines()[1].split() == ["vision", "wise@1", "30,000", "270,000", "2.3", "1"]
+    assert house.asked[-1][1] == "/v1/usage?month=2026-01&team=vision"
+    assert json.loads(stillhouse("usage", "--json").stdout)["teachers"][0]["rows_recalled"] == 270_000
+    assert house.asked[-1][1] == "/v1/usage"
 
 
 def test_a_taken_name_ends_with_four(stillhouse: Run):

@@ -18,6 +18,7 @@ from distill.contracts.events import Event, ProgressEvent
 from distill.contracts.facts import AttemptClaimed, EpochEnded, JobCreated
 from distill.contracts.job import JobSpec
 from distill.contracts.measures import Artifact, Snapshot
+from distill.contracts.pool import Reservation, ReservationSpec, TeamUsage
 from distill.contracts.records import JobRecord, JobState, Progress, Reason, StudyRecord
 from distill.contracts.study import StudySpec
 from distill.contracts.teachers import (
@@ -32,12 +33,14 @@ from services.control_plane.views import (
     ArtifactList,
     JobPage,
     LogPage,
+    ReservationList,
     SnapshotList,
     StudyPage,
     StudyView,
     TeacherList,
     study_state,
 )
+from tests.services.control_plane.records import a_reservation
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC = JobSpec.model_validate(
@@ -90,6 +93,8 @@ class House:
         self.teachers: dict[str, TeacherRecord] = {}
         self.snapshots: dict[str, list[Snapshot]] = {}
         """Of each job."""
+        self.reservations: dict[str, Reservation] = {}
+        self.usage = TeamUsage(team="default", month="2026-01")
         self.published: list[TeacherVersionSpec] = []
         self.files: dict[str, bytes] = {}
         self.digests: dict[str, str] = {}
@@ -268,6 +273,29 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     @app.get("/v1/teachers/{name}/versions/{number}")
     def read_version(name: str, number: int) -> TeacherVersion:
         return _known(house.teachers, name).versions[0].model_copy(update={"state": TeacherVersionState.READY})
+
+    @app.post("/v1/reservations", status_code=201)
+    def reserve(spec: ReservationSpec) -> Reservation:
+        made = a_reservation(f"wise-{len(house.reservations) + 1}", rows_per_s=spec.rows_per_s)
+        house.reservations[made.id] = made
+        return made
+
+    @app.get("/v1/reservations")
+    def list_reservations() -> ReservationList:
+        return ReservationList(items=list(house.reservations.values()))
+
+    @app.get("/v1/reservations/{reservation}")
+    @app.post("/v1/reservations/{reservation}/renew")
+    def read_or_renew(reservation: str) -> Reservation:
+        return _known(house.reservations, reservation)
+
+    @app.delete("/v1/reservations/{reservation}", status_code=204)
+    def end_reservation(reservation: str) -> None:
+        del house.reservations[_known(house.reservations, reservation).id]
+
+    @app.get("/v1/usage")
+    def usage() -> TeamUsage:
+        return house.usage
 
     return app
 

@@ -14,7 +14,7 @@ from services.control_plane.reconciler import Reconciler
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
 from services.stack.processes import free_ports
-from tests.services.control_plane.fakes import FakeRay
+from tests.services.control_plane.fakes import FakeRay, a_reconciler
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def ray() -> FakeRay:
 
 
 @pytest.fixture
-def reconciler(store: Store, redis: Redis, ray: Any, tmp_path: Path) -> Reconciler:
+def reconciler(redis: Redis, ray: Any, tmp_path: Path) -> Reconciler:
     """The one that acts."""
-    return Reconciler(store, redis, ray, storage=tmp_path, teacher_idle_s=60)
+    return a_reconciler(redis, ray, tmp_path)
 
 
 @pytest.fixture

@@ -1,10 +1,16 @@
 """A Ray dashboard that remembers what it was asked, for tests of what the control plane asks of it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from redis.asyncio import Redis
+
 from distill.contracts.errors import DependencyDown
-from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
+from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState, asked_replicas
+from services.control_plane.reconciler import Reconciler
+from services.control_plane.reservations import Reservations
+from services.control_plane.store import Store
 
 
 class FakeRay:
@@ -14,7 +20,8 @@ class FakeRay:
         self.total = ClusterResources(cpus=cpus)
         self.jobs: dict[str, RayJob] = {}
         self.arguments: dict[str, list[str]] = {}
-        self.served: set[str] = set()
+        self.served: dict[str, int] = {}
+        """Application -> its replicas."""
         self.puts: list[dict[str, Any]] = []
         self.refuses: set[str] = set()
 
@@ -33,12 +40,21 @@ class FakeRay:
     async def logs(self, submission_id: str) -> str:
         return f"what {submission_id} printed\n"
 
-    async def applications(self) -> set[str]:
-        return set(self.served)
+    async def applications(self) -> dict[str, int]:
+        return dict(self.served)
 
     async def put_applications(self, config: Mapping[str, Any]) -> None:
         self.puts.append(dict(config))
-        self.served = {application["name"] for application in config["applications"]}
+        self.served = asked_replicas(config["applications"])
 
     async def resources(self) -> ClusterResources:
         return self.total
+
+
+DOOR = "http://127.0.0.1:8471/v1/pool"
+
+
+def a_reconciler(redis: Redis, ray: Any, storage: Path) -> Reconciler:
+    """One that acts on ``ray``, and lets a teacher leave after a minute."""
+    reservations = Reservations(redis, door=DOOR)
+    return Reconciler(Store(redis), redis, ray, reservations, storage=storage, teacher_idle_s=60, door_port=8471)

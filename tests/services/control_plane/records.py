@@ -9,6 +9,7 @@ from distill.contracts.facts import AttemptClaimed, JobFact, PhaseReached
 from distill.contracts.job import JobSpec
 from distill.contracts.measures import Size
 from distill.contracts.models import ImageInput, ZooModel
+from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord, JobState, Phase, Reason
 from distill.contracts.teachers import (
     MemberManifest,
@@ -116,7 +117,17 @@ TAUGHT: dict[str, Any] = JOB | {
 """A job file whose student learns from ``wise``."""
 
 
+WISE = ResolvedTeacher(name="wise", version=1, digest=MANIFEST.digest, weight=1.0, manifest=MANIFEST)
+
+
 def a_taught_job(identity: str = "taught-abc234", **changes: Any) -> JobRecord:
     """A queued job whose teacher is ``wise@1``."""
-    teacher = ResolvedTeacher(name="wise", version=1, digest=MANIFEST.digest, weight=1.0, manifest=MANIFEST)
-    return a_queued_job(identity, **(TAUGHT | changes)).model_copy(update={"teachers": (teacher,)})
+    return a_queued_job(identity, **(TAUGHT | changes)).model_copy(update={"teachers": (WISE,)})
+
+
+def a_reservation(identity: str = "wise-1", *, rows_per_s: float = 500.0) -> Reservation:
+    """Of ``wise@1``, for half a minute from noon."""
+    return Reservation(
+        id=identity, team="default", teacher=WISE, rows_per_s=rows_per_s, created_at=NOON, expires_at=at(30),
+        door="http://127.0.0.1:8471/v1/pool",
+    )  # fmt: skip

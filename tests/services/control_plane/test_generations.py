@@ -16,7 +16,7 @@ from services.control_plane.generations import Publish, Say, decide_generation
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.store import Store
 from services.control_plane.submit import Submission
-from tests.services.control_plane.fakes import FakeRay
+from tests.services.control_plane.fakes import FakeRay, a_reconciler
 from tests.services.control_plane.records import (
     JOB,
     MANIFEST,
@@ -149,12 +149,12 @@ async def test_a_control_plane_that_comes_later_goes_on_where_the_last_one_was_k
     await ended(store, f"{study}-student-g1")
     await reconciler.round()
     await reconciler.give_up_lease()
-    second = Reconciler(store, redis, ray, storage=tmp_path, teacher_idle_s=60)
+    second = a_reconciler(redis, ray, tmp_path)
     await second.round()
     manifest = MANIFEST.model_copy(update={"teacher": study})
     await store.append("teacher", study, VersionChecked(version=1, manifest=manifest, at=now()))
     await second.give_up_lease()
-    await Reconciler(store, redis, ray, storage=tmp_path, teacher_idle_s=60).round()
+    await a_reconciler(redis, ray, tmp_path).round()
     assert len((await store.teacher(study)).versions) == 1
     assert (await store.job(f"{study}-student-g2")).state is JobState.STARTING
 

@@ -1,5 +1,6 @@
 """What a round asks of Ray, on a real Redis and a dashboard that remembers."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,17 @@ from redis.asyncio import Redis
 from distill.contracts import names
 from distill.contracts.base import now
 from distill.contracts.facts import AttemptEnded, PhaseReached, VersionCreated
+from distill.contracts.pool import ReplicaLoad
 from distill.contracts.records import JobState, Outcome, Phase
-from distill.contracts.teachers import TeacherVersionState
+from distill.contracts.teachers import TeacherResources, TeacherVersionState
 from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
 from services.control_plane.reconciler import Reconciler
+from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
-from tests.services.control_plane.fakes import FakeRay
+from tests.services.control_plane.fakes import DOOR, FakeRay, a_reconciler
 from tests.services.control_plane.records import (
     NOON,
+    WISE,
     a_queued_job,
     a_taught_job,
     a_teacher,
@@ -101,24 +105,98 @@ async def test_a_teacher_is_served_while_an_attempt_needs_it(store: Store, recon
     await store.create_teacher(a_teacher())
     await store.create_jobs([a_taught_job("taught-abc234")])
     await reconciler.round()
-    assert ray.served == set()
+    assert ray.served == {}
     await store.append("job", "taught-abc234", said(PhaseReached(attempt=1, phase=Phase.CHECKED, at=now()), 1))
     await reconciler.round()
-    assert ray.served == {"teacher-wise-1"}
+    assert ray.served == {"teacher-wise-1": 1, "answer-book": 1}
 
 
-async def test_what_serve_lost_is_served_again(
-    store: Store, reconciler: Reconciler, ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("left", [{}, {"teacher-wise-1": 5, "answer-book": 1}], ids=["lost", "changed"])
+async def test_what_serve_lost_or_somebody_changed_is_put_right(
+    store: Store, reconciler: Reconciler, ray: FakeRay, monkeypatch: pytest.MonkeyPatch, left: dict[str, int]
 ):
     monkeypatch.setattr("services.control_plane.pool.SERVE_CHECK_S", 0.0)
+    await a_checked_job(store, reconciler)
+    await reconciler.round()
+    ray.served = left
+    await reconciler.round()
+    assert ray.served == {"teacher-wise-1": 1, "answer-book": 1}
+
+
+async def test_declared_demand_brings_replicas_as_far_as_there_is_room(
+    store: Store, reconciler: Reconciler, ray: FakeRay
+):
+    ray.total = ClusterResources(cpus=3.9)  # the worker takes half of one, and each replica, of 1,000 rows/s, a whole
+    await a_checked_job(store, reconciler, rows_per_s=8000)
+    await reconciler.round()
+    assert ray.served["teacher-wise-1"] == 3
+
+
+async def test_a_job_in_the_queue_has_the_room_that_further_replicas_took(
+    store: Store, reconciler: Reconciler, ray: FakeRay
+):
+    ray.total = ClusterResources(cpus=3.5)
+    await a_checked_job(store, reconciler, rows_per_s=8000)
+    await reconciler.round()
+    assert ray.served["teacher-wise-1"] == 3
+    await store.create_jobs([a_queued_job("next-abc234")])
+    await reconciler.round()
+    job = await store.job("next-abc234")
+    assert (job.state, job.reason.text) == (JobState.QUEUED, "waiting for 0.5 CPUs (0 free)")
+    assert ray.served["teacher-wise-1"] == 2
+    await reconciler.round()
+    assert (await store.job("next-abc234")).state is JobState.STARTING
+
+
+async def test_a_long_queue_brings_a_replica_and_a_silent_replica_nothing(
+    store: Store, redis: Redis, reconciler: Reconciler, ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("services.control_plane.scaling.SHORT_S", 0.0)
+    ray.total = ClusterResources(cpus=9)
+    await a_checked_job(store, reconciler)
+    await reconciler.round()
+    load = ReplicaLoad(replica="r", queued_rows=5000, rows_per_s=1000, busy=1, at=now() - timedelta(seconds=60))
+    await redis.hset(names.load_key("teacher-wise-1"), "r", load.model_dump_json())
+    await reconciler.round()
+    assert ray.served["teacher-wise-1"] == 1
+    await redis.hset(names.load_key("teacher-wise-1"), "r", load.model_copy(update={"at": now()}).model_dump_json())
+    await reconciler.round()
+    await reconciler.round()
+    assert ray.served["teacher-wise-1"] == 2
+
+
+async def test_the_next_control_plane_keeps_the_replicas_that_there_are(
+    store: Store, redis: Redis, reconciler: Reconciler, ray: FakeRay, tmp_path: Path
+):
+    ray.total = ClusterResources(cpus=9)
+    ray.served = {"teacher-wise-1": 3, "answer-book": 1}
+    await a_checked_job(store, reconciler)
+    await reconciler.round()
+    assert ray.served == {"teacher-wise-1": 3, "answer-book": 1}
+
+
+async def test_a_reservation_keeps_its_teacher_and_the_door_and_lets_go_of_them(
+    store: Store, redis: Redis, reconciler: Reconciler, ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+):
     await store.create_teacher(a_teacher())
-    await store.create_jobs([a_taught_job("taught-abc234")])
+    reservations = Reservations(redis, door=DOOR)
+    held = await reservations.create(WISE, team="default", rows_per_s=10)
+    await reconciler.round()
+    assert ray.served == {"teacher-wise-1": 1, "answer-book": 1, "door": 1}
+    await reservations.end(held.id)
+    await reconciler.round()
+    assert set(ray.served) == {"teacher-wise-1", "answer-book", "door"}, "its idle time has not passed"
+    monkeypatch.setattr("services.control_plane.pool.now", lambda: now() + timedelta(seconds=61))
+    await reconciler.round()
+    assert ray.served == {}
+
+
+async def a_checked_job(store: Store, reconciler: Reconciler, *, rows_per_s: float | None = None) -> None:
+    """A job that learns from ``wise`` (1 to 8 replicas), in an attempt that has checked its data."""
+    await store.create_teacher(a_teacher(a_version(resources=TeacherResources(num_cpus=1, max_replicas=8))))
+    await store.create_jobs([a_taught_job("taught-abc234", answers={"rows_per_s": rows_per_s})])
     await reconciler.round()
     await store.append("job", "taught-abc234", said(PhaseReached(attempt=1, phase=Phase.CHECKED, at=now()), 1))
-    await reconciler.round()
-    ray.served = set()
-    await reconciler.round()
-    assert ray.served == {"teacher-wise-1"}
 
 
 async def test_a_check_that_the_cluster_forgot_is_launched_again(store: Store, reconciler: Reconciler, ray: FakeRay):
@@ -149,7 +227,7 @@ async def test_a_check_that_died_rejects_its_version_with_what_it_printed(
 async def test_only_the_holder_of_the_lease_acts(
     store: Store, redis: Redis, reconciler: Reconciler, ray: Any, tmp_path: Path
 ):
-    second = Reconciler(store, redis, ray, storage=tmp_path, teacher_idle_s=60)
+    second = a_reconciler(redis, ray, tmp_path)
     await reconciler.round()
     await store.create_jobs([a_queued_job("digits-abc234")])
     await second.round()

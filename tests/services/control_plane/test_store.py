@@ -11,8 +11,10 @@ from distill.contracts.events import Event
 from distill.contracts.facts import AttemptClaimed, CancelAsked, EpochEnded, PhaseReached
 from distill.contracts.records import Directive, JobState, Phase, StudyRecord, Wish
 from distill.contracts.study import StudySpec
+from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
-from tests.services.control_plane.records import NOON, TAUGHT, a_queued_job, said
+from tests.services.control_plane.fakes import DOOR
+from tests.services.control_plane.records import NOON, TAUGHT, WISE, a_queued_job, said
 
 
 async def events_of(redis: Redis, job: str) -> list[Event]:
@@ -111,7 +113,8 @@ async def test_every_key_is_one_that_names_knows(store: Store, redis: Redis):
         names.SCHEMA_KEY, names.index_key("job"), names.index_key("study"), names.active_key("job"),
         names.active_key("study"), names.record_key("job", job.id), names.record_key("study", study.id),
         names.events_key("job", job.id), names.events_key("study", study.id), names.directive_key(job.id),
-        names.inbox_key("job", job.id), names.baselines_key(job.team),
+        names.inbox_key("job", job.id), names.baselines_key(job.team), names.RESERVATIONS_KEY,
     }  # fmt: skip
+    await Reservations(redis, door=DOOR).create(WISE, team="default", rows_per_s=1)
     expiring = {key for key in await redis.keys("*") if await redis.ttl(key) > 0}
     assert {key for key in await redis.keys("*") if key not in expiring} == lasting

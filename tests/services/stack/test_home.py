@@ -1,15 +1,21 @@
 """The state folder: one supervisor at a time, and secrets stay with the owner."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from distill.contracts.errors import Conflict
+from distill.contracts.settings import NodeSettings
 from services.stack.control_plane import choose_port
-from services.stack.home import ControlPlaneState, RedisState, StackHome, StackState
+from services.stack.home import ControlPlaneState, RayState, RedisState, StackHome, StackState
 from services.stack.processes import ProcessId, free_ports
+from services.stack.ray_head import choose_door_port
 from services.stack.settings import StackSettings
+from services.stack.stack import Stack
 from services.stack.stopping import stop_stack
+
+NODE = NodeSettings(redis_url="redis://x", storage=Path("/x"), data_root=Path("/x"), cache=Path("/x"))
 
 
 @pytest.fixture
@@ -60,8 +66,6 @@ def test_down_where_nothing_ever_ran_says_so(tmp_path: Path):
 
 
 def test_a_port_that_is_taken_is_refused_and_0_takes_another(home: StackHome):
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(Conflict, match=f"port {port} is taken"):
@@ -75,5 +79,37 @@ def test_the_last_port_is_taken_again_for_0():
 
 
 def test_the_folder_is_named_by_the_environment(tmp_path: Path):
-    settings = StackSettings.from_environment({"STILLHOUSE_HOME": str(tmp_path), "REDIS_URL": "redis://there"})
-    assert (settings.home, settings.redis_url) == (tmp_path, "redis://there")
+    settings = StackSettings.from_environment(
+        {"STILLHOUSE_HOME": str(tmp_path), "REDIS_URL": "redis://there", "STILLHOUSE_DOOR_PORT": "9"}
+    )
+    assert (settings.home, settings.redis_url, settings.door_port) == (tmp_path, "redis://there", 9)
+
+
+def test_the_doors_port_is_the_one_that_was_asked_for_or_an_error_that_names_the_setting():
+    free = free_ports(1)[0]
+    assert choose_door_port(free, beside=8470, last=None) == free
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Conflict, match="is taken") as caught:
+        choose_door_port(taken.getsockname()[1], beside=8470, last=None)
+    assert caught.value.details["field"] == "STILLHOUSE_DOOR_PORT"
+
+
+def test_the_doors_port_is_the_last_one_then_the_one_after_the_control_planes_then_any():
+    last, beside = free_ports(2)
+    ray = RayState(ports={}, folder=Path("/x"), node=NODE, door_port=last)
+    assert choose_door_port(None, beside=beside - 1, last=ray) == last
+    assert choose_door_port(None, beside=beside - 1, last=None) == beside
+    with socket.create_server(("127.0.0.1", last)), socket.create_server(("127.0.0.1", beside)):
+        assert choose_door_port(None, beside=beside - 1, last=ray) not in {last, beside}
+    assert choose_door_port(None, beside=0, last=None) < 32_768  # Linux gives those above to connections
+
+
+def test_a_door_that_a_later_stack_asks_for_elsewhere_needs_another_ray(tmp_path: Path):
+    settings = StackSettings(home=tmp_path, redis_url="redis://x")
+    stack = Stack(settings)
+    stack._state = StackState(mark="m", redis=RedisState(url="redis://x"))
+    ray = RayState(ports={}, folder=tmp_path, node=stack.node, door_port=5)
+    assert stack._suits(ray)
+    assert not stack._suits(ray.model_copy(update={"door_port": None}))
+    asked = Stack(settings.model_copy(update={"door_port": 6}))
+    asked._state = stack._state
+    assert not asked._suits(ray)

@@ -1,0 +1,85 @@
+"""Reservations: promises to keep a teacher there for a training loop of one's own. Each ends by itself unless renewed."""
+
+import secrets
+from datetime import timedelta
+
+from redis.asyncio import Redis
+
+from distill.contracts import names
+from distill.contracts.base import now
+from distill.contracts.errors import NotFound
+from distill.contracts.pool import Reservation
+from distill.contracts.teachers import ResolvedTeacher
+
+LIVES_S = 30.0
+"""After this, a caller that died or lost its way no longer holds a teacher; renew every 10 s to be safe."""
+
+
+class Reservations:
+    """The living ones, in Redis: a key of each, which expires with it, and an index by when that is."""
+
+    def __init__(self, redis: Redis, *, door: str) -> None:
+        """``door`` is the base URL that callers are told."""
+        self._redis = redis
+        self._door = door
+
+    async def create(self, teacher: ResolvedTeacher, *, team: str, rows_per_s: float) -> Reservation:
+        """Begin one."""
+        moment = now()
+        reservation = Reservation(
+            id=_new_identity(teacher.name), team=team, teacher=teacher, rows_per_s=rows_per_s, created_at=moment,
+            expires_at=moment + timedelta(seconds=LIVES_S), door=self._door,
+        )  # fmt: skip
+        await self._keep(reservation, anew=True)
+        return reservation
+
+    async def renew(self, identity: str) -> Reservation:
+        """Let it live for another `LIVES_S` from now. Raises NotFound."""
+        renewed = (await self.read(identity)).model_copy(update={"expires_at": now() + timedelta(seconds=LIVES_S)})
+        if not await self._keep(renewed, anew=False):
+            raise _not_found(identity)
+        return renewed
+
+    async def end(self, identity: str) -> None:
+        """End it now. Raises NotFound."""
+        await self._redis.zrem(names.RESERVATIONS_KEY, identity)
+        if not await self._redis.delete(names.reservation_key(identity)):
+            raise _not_found(identity)
+
+    async def read(self, identity: str) -> Reservation:
+        """One that lives. Raises NotFound."""
+        stored = await self._redis.get(names.reservation_key(identity))
+        if stored is None:
+            raise _not_found(identity)
+        return Reservation.model_validate_json(stored)
+
+    async def living(self) -> list[Reservation]:
+        """All, the oldest first; what has ended leaves the index."""
+        await self._redis.zremrangebyscore(names.RESERVATIONS_KEY, "-inf", now().timestamp())
+        identities = await self._redis.zrange(names.RESERVATIONS_KEY, 0, -1)
+        keys = [names.reservation_key(str(identity)) for identity in identities]
+        stored = await self._redis.mget(keys) if keys else []
+        found = [Reservation.model_validate_json(text) for text in stored if text is not None]
+        return sorted(found, key=lambda one: (one.created_at, one.id))
+
+    async def _keep(self, reservation: Reservation, *, anew: bool) -> bool:
+        """Store it; False where an old one was to be stored, and it has ended meanwhile."""
+        key, text = names.reservation_key(reservation.id), reservation.model_dump_json()
+        milliseconds = int(LIVES_S * 1000)
+        if not await self._redis.set(key, text, px=milliseconds, nx=anew, xx=not anew):
+            return False
+        await self._redis.zadd(names.RESERVATIONS_KEY, {reservation.id: reservation.expires_at.timestamp()})
+        return True
+
+
+def _new_identity(teacher: str) -> str:
+    """Readable, and not to be guessed: whoever knows it asks in its team's name."""
+    return f"{teacher}-{secrets.token_hex(8)}"
+
+
+def _not_found(identity: str) -> NotFound:
+    return NotFound(
+        f"there is no reservation {identity!r}: it was ended, or not renewed within {LIVES_S:.0f} s",
+        got=identity,
+        hint="make a new one: POST /v1/reservations",
+    )

@@ -1,0 +1,53 @@
+"""``/v1/reservations``: keep a teacher there for a training loop of one's own, and learn where to ask it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
+
+from distill.contracts.pool import Reservation, ReservationSpec
+from services.control_plane import examples
+from services.control_plane.context import TEAM, Parts
+from services.control_plane.problems import documented
+from services.control_plane.views import ReservationList
+
+router = APIRouter(prefix="/v1/reservations", tags=["reservations"])
+
+
+@router.post("", status_code=201, responses=documented(413))
+async def reserve(
+    spec: Annotated[ReservationSpec, Body(openapi_examples=examples.RESERVATIONS)], parts: Parts, response: Response
+) -> Reservation:
+    """Begin a reservation. It ends at `expires_at` (30 s from now) unless it is renewed: do so every 10 s.
+
+    The teacher is started if it isn't there. Until it answers, the door says 503 and why; ask again.
+    """
+    teacher = await (await parts.submission()).reserved(spec)
+    reservation = await parts.reservations.create(teacher, team=TEAM, rows_per_s=spec.rows_per_s)
+    parts.reconciler.wake()
+    response.headers["Location"] = f"/v1/reservations/{reservation.id}"
+    return reservation
+
+
+@router.get("", responses=documented())
+async def list_reservations(parts: Parts) -> ReservationList:
+    """Those that live, the oldest first."""
+    return ReservationList(items=await parts.reservations.living())
+
+
+@router.get("/{reservation}", responses=documented(404))
+async def read(reservation: str, parts: Parts) -> Reservation:
+    """One that lives."""
+    return await parts.reservations.read(reservation)
+
+
+@router.post("/{reservation}/renew", responses=documented(404))
+async def renew(reservation: str, parts: Parts) -> Reservation:
+    """Let it live for another 30 s from now; one that has ended can't be renewed: make a new one."""
+    return await parts.reservations.renew(reservation)
+
+
+@router.delete("/{reservation}", status_code=204, responses=documented(404))
+async def end(reservation: str, parts: Parts) -> None:
+    """End it: its teacher leaves after its idle time, if nobody else needs it."""
+    await parts.reservations.end(reservation)
+    parts.reconciler.wake()

@@ -1,0 +1,29 @@
+"""The client's way to the pool: reservations, and what a team had."""
+
+import pytest
+
+from distill.contracts.errors import NotFound
+from distill.contracts.pool import ReservationSpec
+from services.client import StillhouseClient
+from tests.services.client.stub_house import House
+
+
+def test_a_reservation_is_made_renewed_and_ended(house: House, asking: StillhouseClient):
+    made = asking.reserve(ReservationSpec(teacher="wise@prod", rows_per_s=200))
+    assert (made.teacher.reference, made.rows_per_s) == ("wise@1", 200)
+    assert asking.renew_reservation(made.id) == asking.reservation(made.id) == asking.reservations()[0]
+    asking.end_reservation(made.id)
+    assert asking.reservations() == []
+    assert [method for method, _, _ in house.asked] == ["POST", "POST", "GET", "GET", "DELETE", "GET"]
+
+
+def test_a_reservation_that_has_ended_is_not_found(asking: StillhouseClient):
+    for do in (asking.renew_reservation, asking.reservation, asking.end_reservation):
+        with pytest.raises(NotFound):
+            do("wise-9")
+
+
+def test_usage_is_asked_for_a_month_and_a_team_or_for_neither(house: House, asking: StillhouseClient):
+    assert asking.usage() == house.usage
+    asking.usage(month="2026-10", team="vision")
+    assert [path for _, path, _ in house.asked] == ["/v1/usage", "/v1/usage?month=2026-10&team=vision"]
