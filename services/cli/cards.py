@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from distill.contracts.records import Attempt, JobRecord, JobState
 from distill.contracts.teachers import MemberManifest, TeacherRecord, TeacherVersion
-from services.cli.screen import ago
+from services.cli.screen import ago, duration
 from services.control_plane.views import StudyView
 
 NUM_MODULES = 12
@@ -14,6 +14,9 @@ NUM_MODULES = 12
 def job_card(job: JobRecord) -> Iterator[str]:
     """One job."""
     yield f"{job.id}  {job.state}: {job.reason.text}"
+    if job.teacher_awaited_since and not job.state.is_final:
+        allowed = duration(job.spec.limits.teacher_wait_s)
+        yield f"  waits      since {ago(job.teacher_awaited_since)} (limits.teacher_wait_s: {allowed})"
     problem = job.newest.problem if job.newest and job.state is JobState.FAILED else None
     for what in ("expected", "got", "hint"):
         if problem is not None and getattr(problem, what) is not None:

@@ -158,7 +158,8 @@ def _worker_said(record: JobRecord, fact: WorkerFact) -> JobRecord:
         case TeacherAwaited():
             since = record.teacher_awaited_since or fact.at
             waiting = record.model_copy(update={"teacher_awaited_since": since})
-            return _reason(waiting, Reason(code="waiting_for_teacher", text=fact.text), fact.at)
+            text = f"waiting for teacher {fact.teacher}: {fact.text}"
+            return _reason(waiting, Reason(code="waiting_for_teacher", text=text), fact.at)
         case TeacherReturned():
             returned = record.model_copy(update={"teacher_awaited_since": None})
             return _reason(returned, PHASE_REASONS[Phase.TRAINING], fact.at)

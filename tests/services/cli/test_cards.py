@@ -1,7 +1,22 @@
 """What a person reads of a record."""
 
-from services.cli.cards import version_lines
-from tests.services.control_plane.records import MANIFEST, a_version
+from datetime import timedelta
+
+from distill.contracts.base import now
+from distill.contracts.facts import TeacherAwaited, TeacherReturned
+from services.cli.cards import job_card, version_lines
+from tests.services.control_plane.records import MANIFEST, NOON, a_running_job, a_version, after, said
+
+
+def test_a_job_that_waits_for_a_teacher_says_for_which_why_and_since_when():
+    two_minutes_ago = now() - timedelta(minutes=2)
+    awaited = TeacherAwaited(attempt=1, teacher="wise@1", text="no replica is running", at=two_minutes_ago)
+    waiting = after(a_running_job(), said(awaited, 4))
+    first, second, *_ = job_card(waiting)
+    assert first.endswith("RUNNING: waiting for teacher wise@1: no replica is running")
+    assert second == "  waits      since 2 min ago (limits.teacher_wait_s: 60 min 00 s)"
+    back = after(waiting, said(TeacherReturned(attempt=1, teacher="wise@1", at=NOON), 5))
+    assert not any(line.startswith("  waits") for line in job_card(back))
 
 
 def test_a_version_names_the_modules_that_terms_on_features_may_name():

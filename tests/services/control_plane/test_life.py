@@ -197,6 +197,7 @@ def test_a_missing_teacher_is_a_reason_and_no_state():
         a_running_job(), said(TeacherAwaited(attempt=1, teacher="f@1", text="no replica answers", at=NOON), 4)
     )
     assert (waiting.state, waiting.reason.code) == (JobState.RUNNING, "waiting_for_teacher")
+    assert waiting.reason.text == "waiting for teacher f@1: no replica answers"
     back = after(waiting, said(TeacherReturned(attempt=1, teacher="f@1", at=NOON), 5))
     assert (back.reason.code, back.teacher_awaited_since) == ("training", None)
 
