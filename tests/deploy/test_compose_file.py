@@ -45,7 +45,7 @@ def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_every_service_has_an_image():
-    assert set(SERVICES) == {"redis", "ray-head", "ray-worker", "door", "control-plane"}
+    assert set(SERVICES) == {"redis", "ray-head", "ray-worker", "gate", "control-plane"}
     assert all(service["image"] for service in SERVICES.values())
     assert {service["image"] for service in OURS.values()} == {"stillhouse:0.1.0"}
     assert (ROOT / SERVICES["control-plane"]["build"]["dockerfile"]).is_file()
@@ -53,12 +53,18 @@ def test_every_service_has_an_image():
 
 def test_ports_are_published_on_loopback_only():
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert ports == ["127.0.0.1:8470:8471"]
+    assert ports == ["127.0.0.1:8470:8480"]
 
 
-def test_the_control_plane_lives_behind_the_door():
-    assert SERVICES["control-plane"]["network_mode"] == "service:door"
-    assert SERVICES["door"]["command"] == "socat TCP-LISTEN:8471,fork,reuseaddr TCP:127.0.0.1:8470"
+def test_the_control_plane_lives_behind_the_gate():
+    assert SERVICES["control-plane"]["network_mode"] == "service:gate"
+    assert SERVICES["gate"]["command"] == "socat TCP-LISTEN:8480,fork,reuseaddr TCP:127.0.0.1:8470"
+
+
+def test_the_pools_door_is_published_nowhere():
+    door = SERVICES["control-plane"]["environment"]["STILLHOUSE_DOOR_PORT"]
+    assert not any(door in str(port) for service in SERVICES.values() for port in service.get("ports", []))
+    assert not any(document["kind"] == "Service" and door in str(document) for document in MANIFESTS)
 
 
 def test_the_volumes_and_secrets_that_are_used_exist():
@@ -92,6 +98,7 @@ def test_the_control_plane_accepts_its_environment():
     environment = {**SERVICES["control-plane"]["environment"], "STILLHOUSE_REDIS_URL": "redis://:secret@redis:6379/0"}
     settings = Settings.from_environment(environment)
     assert (settings.host, settings.port, settings.ray_dashboard) == ("127.0.0.1", 8470, "http://ray-head:8265")
+    assert settings.door == "http://127.0.0.1:8471/v1/pool"
     assert settings.ray_token_path == Path("/run/secrets/ray-token")
 
 
@@ -112,7 +119,7 @@ def test_secrets_are_not_committed_and_not_in_the_image():
 
 def test_the_image_holds_every_package_and_runs_as_nobody_special():
     text = (ROOT / "deploy/Dockerfile").read_text()
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
     assert packages <= set(re.findall(r"^COPY (\w+) ", text, flags=re.MULTILINE))
     assert re.findall(r"^USER (\S+)", text, flags=re.MULTILINE) == ["stillhouse"]
 
