@@ -76,25 +76,22 @@ class Adder:
         self.ready = True
         self.spoils: dict[str, Any] = {}
         """Fields of the header that it says wrongly."""
-        self.stuck: asyncio.Event | None = None
-        """Waited for before each answer."""
-        self.arrived = asyncio.Event()
+        self.is_stuck = False
+        """Whether it keeps those who ask waiting."""
+        self.heard = threading.Semaphore(0)
+        """One for each request."""
         self.cancelled = 0
+        self._go_on: list[asyncio.Future[None]] = []
 
     async def answer(
         self, teacher: ResolvedTeacher, header: Mapping[str, Any], tensors: Mapping[str, Any], *, patience_s: float
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As a replica answers."""
         self.asked.append(dict(header))
-        self.arrived.set()
+        self.heard.release()
         if self.troubles:
             raise self.troubles.pop(0)
-        try:
-            if self.stuck is not None:
-                await self.stuck.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
+        await self._wait()
         ask = read_header(header)
         inputs = read_inputs(ask, tensors, teacher.manifest.input)
         members = ask.members or (0, 1)
@@ -103,12 +100,30 @@ class Adder:
             members=members, seconds=0.5, compute_seconds=0.25,
         )  # fmt: skip
         logits_NMC = said(inputs, members)
-        answered = {LOGITS: logits_NMC.astype(np.float16 if ask.precision == "fp16" else np.float32)}
+        dtype = np.float16 if ask.precision == "fp16" else np.float32
+        answered = {LOGITS: logits_NMC.astype(dtype)}
         if ask.top_k is not None:
             answered = greatest(logits_NMC, ask.top_k)
-        answered |= {f"tap.{one.member}.{one.tap.key}": inputs.reshape(-1, 4).astype(np.float16) for one in ask.taps}
+        answered |= {f"tap.{one.member}.{one.tap.key}": inputs.reshape(-1, 4).astype(dtype) for one in ask.taps}
         answered[DIGESTS] = short_digests(row_digests(inputs))
         return reply.model_dump(mode="json") | self.spoils, answered
+
+    def let_go(self) -> None:
+        """Answer whoever waits; from any thread."""
+        self.is_stuck = False
+        for waiting in self._go_on:
+            with contextlib.suppress(RuntimeError):  # its loop has ended
+                waiting.get_loop().call_soon_threadsafe(lambda one=waiting: one.done() or one.set_result(None))
+
+    async def _wait(self) -> None:
+        if not self.is_stuck:
+            return
+        self._go_on.append(asyncio.get_running_loop().create_future())
+        try:
+            await self._go_on[-1]
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
 
     async def is_there(self, teacher: ResolvedTeacher) -> bool:
         """Whether it is ready."""

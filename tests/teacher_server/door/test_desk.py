@@ -160,11 +160,11 @@ async def test_a_body_that_does_not_come_is_not_waited_for():
 async def test_bodies_are_held_up_to_a_bound_and_let_go_with_their_answers():
     window = a_body(images(100))
     door = DoorWithoutCluster(a_reservation(), max_bytes=len(window) * 5 // 2)
-    door.teacher.stuck = asyncio.Event()
+    door.teacher.is_stuck = True
     waiting = [asyncio.create_task(sent(door, window)) for _ in range(3)]
     (refused,), _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     assert problem(refused.result())["code"] == "teacher_busy"
-    door.teacher.stuck.set()
+    door.teacher.let_go()
     assert sorted([one.status_code for one in await asyncio.gather(*waiting)]) == [200, 200, 503]
     assert [(await sent(door, window)).status_code for _ in range(3)] == [200, 200, 200]
 
@@ -198,9 +198,9 @@ async def test_what_nobody_foresaw_is_told_to_the_log_alone(door, caplog):
 
 
 async def test_a_client_that_hangs_up_takes_its_request_back(door):
-    door.teacher.stuck = asyncio.Event()
+    door.teacher.is_stuck = True
     hanging = asyncio.create_task(sent(door, GOOD))
-    await door.teacher.arrived.wait()
+    assert await asyncio.to_thread(door.teacher.heard.acquire, timeout=10)
     hanging.cancel()
     with pytest.raises(asyncio.CancelledError):
         await hanging
