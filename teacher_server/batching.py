@@ -1,21 +1,22 @@
-"""The queue before a replica's ensemble: rows are admitted, and computed in their turn.
+"""The queue of a replica before its device: rows are admitted, computed in their turn, and each request answered alone.
 
-Windows are computed one at a time, first come, first served, in a thread of their own: the event loop stays free for
-health checks. Whose turn comes next is decided in `_turn` alone.
+Whose turn it is, and when, is decided in `teacher_server.queue`; here are its clock, its bounds and its errors. All of it
+lives in one event loop; only the device has threads.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-
-import torch
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from distill.contracts.errors import StillhouseError, TeacherBusy
 from distill.contracts.wire import AskHeader
+from teacher_server.device import Device
+from teacher_server.meter import Gauge
+from teacher_server.pending import Batch, Computed, Pending, Shape
+from teacher_server.queue import FairQueue, goes_now
 from teacher_server.runner import Ensemble
 from teacher_server.window import Array
 
@@ -25,16 +26,7 @@ MAX_QUEUED_ROWS = 65_536
 MAX_QUEUED_BYTES = 256 * 2**20
 """Of inputs: they hold the node's object store for as long as they wait."""
 MAX_FAILURES = 3
-"""Windows in a row that may fail for no fault of their own before the replica calls itself unhealthy."""
-
-
-@dataclass(frozen=True)
-class Computed:
-    """What the device said."""
-
-    tensors: dict[str, Array]
-    """(N, ...) of each, N the rows that were to be computed."""
-    device_s: float
+"""Batches in a row that may fail for no fault of their own before the replica calls itself unhealthy."""
 
 
 class Batcher:
@@ -56,35 +48,57 @@ class Batcher:
         self._queued_rows = 0
         self._queued_bytes = 0
         self._num_failures = 0
-        self._device_free = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, "ensemble", initializer=torch.set_num_threads, initargs=(threads,))
+        self._queue: FairQueue[Pending] = FairQueue()
+        self._device = Device(ensemble, threads=threads)
+        self._changed = asyncio.Event()
+        self._feeding: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def compute(self, ask: AskHeader, inputs: Array, members: tuple[int, ...], *, arrived: float) -> Computed:
         """Answer rows in their turn; ``arrived`` is when their request came, on the monotonic clock.
 
+        Args:
+            ask: what is asked of them; its ``num_rows`` doesn't count here.
+            inputs: rows (N, ...), at least one.
+            members: M positions, as `Ensemble.choose_members` gives them.
+
         Raises:
             TeacherBusy: the queue is full, or the rows waited in it past their deadline.
-            NotFinite: a member's answer holds NaN or infinity.
+            NotFinite: a member's answer to one of them holds NaN or infinity.
+            InvalidSpec: ``top_k`` is not less than the number of classes.
             TooLarge: the answer would be.
         """
-        async with self._turn(ask, arrived, len(inputs), inputs.nbytes):
-            started = time.monotonic()
-            answered = await self._run(
-                lambda: self._ensemble.answer(inputs, members=members, precision=ask.precision, taps=ask.taps)
-            )
-            return Computed(answered, time.monotonic() - started)
+        shape = Shape(members, ask.precision, ask.top_k, ask.taps)
+        self._ensemble.check_answer_size(len(inputs), **shape._asdict())
+        with self._admitted(len(inputs), inputs.nbytes):
+            pending = Pending(inputs, shape, asyncio.get_running_loop().create_future())
+            with self._until(arrived + ask.deadline_s, pending, self._late(ask)):
+                self._queue.push(ask.team, pending, rows=len(inputs), shape=shape, job=ask.job, members=len(members))
+                self._stir()
+                try:
+                    return await pending.answered
+                finally:
+                    self._queue.remove(pending)
+
+    def gauge(self) -> Gauge:
+        """How much waits, and what was done since the start; for any thread."""
+        return Gauge(self._queued_rows, self._device.rows_computed, self._device.busy_s)
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Weigh teams from now on; for any thread."""
+        self._queue.weights = dict(weights)
 
     def check_health(self) -> None:
         """Raise if the device or the process seems broken, so that Serve replaces the replica."""
         if self._num_failures >= MAX_FAILURES:
-            raise RuntimeError(f"the last {self._num_failures} windows failed: this replica must be replaced")
+            raise RuntimeError(f"the last {self._num_failures} batches failed: this replica must be replaced")
 
     def close(self) -> None:
-        """End the thread, after what it computes."""
-        self._thread.shutdown()
+        """End the device's threads, after what they compute."""
+        self._device.close()
 
-    @asynccontextmanager
-    async def _turn(self, ask: AskHeader, arrived: float, num_rows: int, num_bytes: int) -> AsyncIterator[None]:
+    @contextmanager
+    def _admitted(self, num_rows: int, num_bytes: int) -> Iterator[None]:
         rows, size = self._queued_rows + num_rows, self._queued_bytes + num_bytes
         if self._queued_rows and (rows > self._max_queued_rows or size > self._max_queued_bytes):
             raise TeacherBusy(
@@ -93,24 +107,92 @@ class Batcher:
             )
         self._queued_rows, self._queued_bytes = rows, size
         try:
-            async with self._device_free:
-                if time.monotonic() - arrived > ask.deadline_s:
-                    raise TeacherBusy(
-                        f"the window waited in {self._teacher}'s queue for its whole {ask.deadline_s:g} s"
-                    )
-                yield
+            yield
         finally:
             self._queued_rows -= num_rows
             self._queued_bytes -= num_bytes
 
-    async def _run(self, compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+    @contextmanager
+    def _until(self, deadline: float, pending: Pending, late: TeacherBusy) -> Iterator[None]:
+        left_s = deadline - time.monotonic()
+        if left_s < 0:
+            raise late
+        timer = asyncio.get_running_loop().call_later(left_s, self._expire, pending, late)
         try:
-            answered = await asyncio.get_running_loop().run_in_executor(self._thread, compute)
-        except StillhouseError:
-            raise
-        except Exception:
+            yield
+        finally:
+            timer.cancel()
+
+    def _expire(self, pending: Pending, late: TeacherBusy) -> None:
+        if not pending.has_begun:
+            self._queue.remove(pending)
+            pending.settle(late)
+
+    def _late(self, ask: AskHeader) -> TeacherBusy:
+        return TeacherBusy(f"the window waited in {self._teacher}'s queue for its whole {ask.deadline_s:g} s")
+
+    def _stir(self) -> None:
+        self._changed.set()
+        if self._feeding is None or self._feeding.done():
+            self._feeding = self._begin(self._feed())
+
+    async def _feed(self) -> None:
+        """Give the device batch after batch, for as long as rows wait."""
+        while ready_rows := self._queue.ready_rows:
+            due_in_s = self._device.due_at - time.monotonic()
+            if not goes_now(ready_rows, on_device=self._device.num_batches, is_due=due_in_s <= 0):
+                await self._change(due_in_s)
+                continue
+            launched = asyncio.Event()
+            self._begin(self._compute(self._next_batch(), launched))
+            await launched.wait()
+
+    async def _change(self, due_in_s: float) -> None:
+        """Wait until something waits, or is done, or is about to be done."""
+        self._changed.clear()
+        alarm = asyncio.get_running_loop().call_later(due_in_s, self._changed.set) if due_in_s > 0 else None
+        await self._changed.wait()
+        if alarm is not None:
+            alarm.cancel()
+
+    def _next_batch(self) -> Batch:
+        parts = self._queue.next_batch(self._ensemble.batch_rows)
+        for pending, _, _ in parts:
+            pending.has_begun = True
+        return Batch(parts)
+
+    async def _compute(self, batch: Batch, launched: asyncio.Event) -> None:
+        try:
+            outcomes = await self._device.compute(batch, launched)
+            self._num_failures = 0
+        except Exception as error:
+            outcomes = []
+            await self._failed(batch, error)
+        for pending, outcome in outcomes:
+            pending.settle(outcome)
+        self._changed.set()
+
+    async def _failed(self, batch: Batch, error: Exception) -> None:
+        if len(batch.parts) > 1:
+            log.warning(
+                "a batch of %d requests to %s failed (%s): each alone now", len(batch.parts), self._teacher, error
+            )
+            for one in batch.alone():
+                await self._compute(one, asyncio.Event())
+            return
+        if not isinstance(error, StillhouseError):
             self._num_failures += 1
-            log.exception("a window of %s failed (%d in a row)", self._teacher, self._num_failures)
-            raise
-        self._num_failures = 0
-        return answered
+            log.error("a batch of %s failed (%d in a row)", self._teacher, self._num_failures, exc_info=error)
+        batch.parts[0][0].settle(error)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):  # a bug of ours: requests would wait for ever
+            log.error("the queue of %s broke", self._teacher, exc_info=error)
+            self._num_failures = MAX_FAILURES

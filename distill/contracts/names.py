@@ -78,6 +78,11 @@ def usage_key(team: str, month: str) -> str:
     return f"{PREFIX}usage:{team}:{month}"
 
 
+def usage_writer_key(writer: str) -> str:
+    """The number of a replica's newest addition to the sums above; expires a day after it."""
+    return f"{PREFIX}usage-writer:{writer}"
+
+
 RECONCILER_KEY = f"{PREFIX}reconciler"
 """Lease of the one control plane that acts on Ray."""
 

@@ -1,42 +1,20 @@
 """The queue of a replica, without Ray: an ensemble that computes when it is told to."""
 
 import asyncio
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from distill.contracts.errors import InvalidSpec, TeacherBusy
+from distill.contracts.errors import NotFinite, TeacherBusy, TooLarge
+from distill.contracts.wire import AskHeader
 from teacher_server.batching import Batcher
-from tests.teacher_server.small_teachers import IMAGE
+from teacher_server.pending import Computed
+from tests.teacher_server.slow_ensemble import BAD, BREAKS, LARGE, SlowEnsemble
 
-
-class SlowEnsemble:
-    """Answers each row with its first pixel, once ``go`` is set."""
-
-    input = IMAGE
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.started = threading.Event()
-        self.order: list[int] = []
-        self.breaks = False
-
-    def choose_members(self, asked: Any) -> tuple[int, ...]:
-        return (0,)
-
-    def check_taps(self, taps: Any, members: Any) -> None:
-        pass
-
-    def answer(self, inputs: np.ndarray, **_: Any) -> dict[str, np.ndarray]:
-        self.started.set()
-        self.go.wait(10)
-        self.order.append(int(inputs[0, 0, 0, 0]))
-        if self.breaks:
-            raise RuntimeError("the device is gone")
-        return {"logits": inputs[:, :, :1, 0].astype(np.float32)}
+Asking = Callable[..., "asyncio.Task[Computed]"]
 
 
 @pytest.fixture
@@ -45,105 +23,232 @@ def ensemble() -> SlowEnsemble:
 
 
 @pytest.fixture
-def batcher(ensemble) -> Iterator[Batcher]:
-    batcher = Batcher(ensemble, teacher="slow@1", digest="sha256:0", threads=1, max_queued_rows=10)
+def batcher(ensemble: SlowEnsemble) -> Iterator[Batcher]:
+    batcher = Batcher(ensemble, teacher="slow@1", threads=1, max_queued_rows=32)
     yield batcher
     ensemble.go.set()
     batcher.close()
 
 
-def a_window(num_rows: int, pixel: int = 0, **header: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    rows = np.full((num_rows, 1, 8, 8), pixel, np.uint8)  # 64 bytes a row
-    return {"request_id": f"r{pixel}", "num_rows": num_rows, **header}, {"inputs": rows}
+async def asked(batcher: Batcher, *pixels: int, late_s: float = 0.0, **header: Any) -> Computed:
+    """What rows with these first pixels are answered."""
+    rows = np.zeros((len(pixels), 1, 8, 8), np.uint8)  # 64 bytes a row
+    rows[:, 0, 0, 0] = pixels
+    ask = AskHeader.model_validate({"request_id": "r", "num_rows": len(rows), **header})
+    return await batcher.compute(ask, rows, (0,), arrived=time.monotonic() - late_s)
 
 
-async def under_way(batcher: Batcher, ensemble: SlowEnsemble, window: Any) -> "asyncio.Task[Any]":
-    task = asyncio.create_task(batcher.answer(*window))
+def answer_to(computed: Computed) -> list[int]:
+    return [int(pixel) for pixel in computed.tensors["logits"].ravel()]
+
+
+async def under_way(batcher: Batcher, ensemble: SlowEnsemble, *pixels: int) -> "asyncio.Task[Computed]":
+    """A request that is on the device, which waits for ``go``."""
+    task = asyncio.create_task(asked(batcher, *pixels))
     await asyncio.to_thread(ensemble.started.wait, 10)
     return task
 
 
-async def test_each_request_gets_its_own_answer_in_the_order_of_arrival(batcher, ensemble):
+async def waiting(batcher: Batcher, *pixels: int, **header: Any) -> "asyncio.Task[Computed]":
+    """A request that has been admitted."""
+    task = asyncio.create_task(asked(batcher, *pixels, **header))
+    await asyncio.sleep(0)
+    return task
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - what it waits for happens in other threads
+            await asyncio.sleep(0.001)
+
+
+async def test_requests_that_wait_are_computed_together_and_answered_each_alone(batcher, ensemble):
+    first = await under_way(batcher, ensemble, 1)
+    others = [await waiting(batcher, 3, 4), await waiting(batcher, 5), await waiting(batcher, 6, 7, 8)]
     ensemble.go.set()
-    answers = await asyncio.gather(*(batcher.answer(*a_window(2, pixel)) for pixel in (3, 1, 2)))
-    assert ensemble.order == [3, 1, 2]
-    assert [header["request_id"] for header, _ in answers] == ["r3", "r1", "r2"]
-    assert [tensors["logits"].ravel().tolist() for _, tensors in answers] == [[3, 3], [1, 1], [2, 2]]
+    answers = await asyncio.gather(first, *others)
+    assert ensemble.batches == [[1], [3, 4, 5, 6, 7, 8]]
+    assert [answer_to(computed) for computed in answers] == [[1], [3, 4], [5], [6, 7, 8]]
 
 
-async def test_the_event_loop_stays_free_while_a_window_is_computed(batcher, ensemble):
-    first = await under_way(batcher, ensemble, a_window(4))
-    batcher.check_health()
-    assert not first.done()
+async def test_a_window_larger_than_a_batch_is_answered_whole_and_in_order(batcher, ensemble):
     ensemble.go.set()
-    header, _ = await first
-    assert header["seconds"] >= header["compute_seconds"] > 0
+    computed = await asked(batcher, *range(20))
+    assert ensemble.batches == [list(range(8)), list(range(8, 16)), list(range(16, 20))]
+    assert answer_to(computed) == list(range(20))
 
 
-async def test_a_bad_window_fails_alone(batcher, ensemble):
+async def test_what_is_asked_differently_is_not_computed_together(batcher, ensemble):
+    first = await under_way(batcher, ensemble, 1)
+    others = [await waiting(batcher, 2, precision="fp16"), await waiting(batcher, 3, precision="fp32")]
     ensemble.go.set()
-    bad = ({"request_id": "bad", "num_rows": 3}, {"inputs": np.zeros((3, 1, 9, 9), np.uint8)})
-    good, failed = await asyncio.gather(batcher.answer(*a_window(3)), batcher.answer(*bad), return_exceptions=True)
-    assert good[0]["num_rows"] == 3
-    assert isinstance(failed, InvalidSpec)
+    await asyncio.gather(first, *others)
+    assert ensemble.batches == [[1], [2], [3]]
 
 
-async def test_a_window_over_the_bound_is_refused_and_room_comes_back(batcher, ensemble):
-    first = await under_way(batcher, ensemble, a_window(8))
-    with pytest.raises(TeacherBusy, match="8 rows of 512 bytes in its queue, and takes 10 rows"):
-        await batcher.answer(*a_window(3))
+async def test_of_two_teams_each_gets_its_turn(batcher, ensemble):
+    first = await under_way(batcher, ensemble, 1)
+    many = [await waiting(batcher, *[2] * 8, team="many") for _ in range(3)]
+    few = await waiting(batcher, 3, team="few")
     ensemble.go.set()
-    await first
-    await batcher.answer(*a_window(3))
+    await asyncio.gather(first, *many, few)
+    assert 3 in [*ensemble.batches[1], *ensemble.batches[2]]
 
 
-async def test_the_bytes_in_the_queue_are_bounded_whatever_their_rows(ensemble):
-    batcher = Batcher(ensemble, teacher="slow@1", digest="sha256:0", threads=1, max_queued_bytes=640)
-    first = await under_way(batcher, ensemble, a_window(8))
-    with pytest.raises(TeacherBusy, match="or 640 bytes"):
-        await batcher.answer(*a_window(3))
+async def test_a_team_of_more_weight_gets_more_of_a_batch():
+    ensemble = SlowEnsemble(batch_rows=96)
+    batcher = Batcher(ensemble, teacher="slow@1", threads=1)
+    batcher.set_weights({"heavy": 2.0})
+    first = await under_way(batcher, ensemble, 1)
+    both = [await waiting(batcher, *[2] * 90, team="light"), await waiting(batcher, *[3] * 90, team="heavy")]
     ensemble.go.set()
-    await first
-    await batcher.answer(*a_window(3))
+    await asyncio.gather(first, *both)
+    assert ensemble.batches[1].count(3) == 64
+    assert ensemble.batches[1].count(2) == 32
     batcher.close()
 
 
-async def test_a_window_larger_than_the_bound_is_taken_by_an_idle_replica(batcher, ensemble):
+async def test_a_batch_is_launched_while_the_one_before_is_under_way_and_no_third(batcher, ensemble):
+    ensemble.may_fetch.clear()
     ensemble.go.set()
-    header, _ = await batcher.answer(*a_window(11))
-    assert header["num_rows"] == 11
+    three = [await waiting(batcher, *[pixel] * 8) for pixel in (1, 2, 3)]
+    await until(lambda: len(ensemble.batches) == 2)
+    await until(lambda: batcher.gauge().busy_s > 0)
+    assert len(ensemble.batches) == 2
+    assert not any(task.done() for task in three)
+    ensemble.may_fetch.set()
+    assert [answer_to(computed) for computed in await asyncio.gather(*three)] == [[1] * 8, [2] * 8, [3] * 8]
 
 
-async def test_a_window_past_its_deadline_is_dropped_uncomputed(batcher, ensemble):
-    first = await under_way(batcher, ensemble, a_window(1, pixel=1))
-    late = asyncio.create_task(batcher.answer(*a_window(1, pixel=2, deadline_s=1e-6)))
-    await asyncio.sleep(0)
+async def test_the_event_loop_stays_free_while_a_batch_is_computed(batcher, ensemble):
+    first = await under_way(batcher, ensemble, 4)
+    batcher.check_health()
+    assert not first.done()
+    ensemble.go.set()
+    assert (await first).device_s > 0
+
+
+async def test_the_time_of_a_batch_is_shared_by_rows(batcher, ensemble):
+    first = await under_way(batcher, ensemble, 1)
+    one, three = await waiting(batcher, 2), await waiting(batcher, 3, 4, 5)
     ensemble.go.set()
     await first
-    with pytest.raises(TeacherBusy, match="waited"):
+    assert (await three).device_s == pytest.approx(3 * (await one).device_s)
+
+
+async def test_a_request_over_the_bound_is_refused_and_room_comes_back(batcher, ensemble):
+    first = await under_way(batcher, ensemble, *[1] * 30)
+    with pytest.raises(TeacherBusy, match="30 rows of 1920 bytes in its queue, and takes 32 rows"):
+        await asked(batcher, 1, 2, 3)
+    ensemble.go.set()
+    await first
+    await asked(batcher, 1, 2, 3)
+
+
+async def test_the_bytes_in_the_queue_are_bounded_whatever_their_rows(ensemble):
+    batcher = Batcher(ensemble, teacher="slow@1", threads=1, max_queued_bytes=640)
+    first = await under_way(batcher, ensemble, *[1] * 8)
+    with pytest.raises(TeacherBusy, match="or 640 bytes"):
+        await asked(batcher, 1, 2, 3)
+    ensemble.go.set()
+    await first
+    await asked(batcher, 1, 2, 3)
+    batcher.close()
+
+
+async def test_a_request_larger_than_the_bound_is_taken_by_an_idle_replica(batcher, ensemble):
+    ensemble.go.set()
+    assert len(answer_to(await asked(batcher, *[1] * 33))) == 33
+
+
+async def test_a_request_past_its_deadline_is_refused_at_once_and_never_computed(batcher, ensemble):
+    first = await under_way(batcher, ensemble, 1)
+    late = await waiting(batcher, 2, deadline_s=0.01)
+    with pytest.raises(TeacherBusy, match=r"waited in slow@1's queue for its whole 0.01 s"):
         await late
-    assert ensemble.order == [1]
+    with pytest.raises(TeacherBusy, match="waited"):
+        await asked(batcher, 3, deadline_s=1.0, late_s=2.0)
+    ensemble.go.set()
+    await first
+    assert ensemble.batches == [[1]]
 
 
-async def test_a_window_that_nobody_waits_for_leaves_the_queue(batcher, ensemble):
-    first = await under_way(batcher, ensemble, a_window(8, pixel=1))
-    given_up = asyncio.create_task(batcher.answer(*a_window(2, pixel=2)))
-    await asyncio.sleep(0)
+async def test_a_request_that_has_begun_in_time_is_computed_to_its_end(batcher, ensemble):
+    began = time.monotonic()
+    first = asyncio.create_task(asked(batcher, *[1] * 12, deadline_s=0.2))
+    await asyncio.to_thread(ensemble.started.wait, 10)
+    await until(lambda: time.monotonic() > began + 0.25)
+    ensemble.go.set()
+    assert len(answer_to(await first)) == 12
+
+
+async def test_a_request_that_nobody_waits_for_leaves_the_queue(batcher, ensemble):
+    first = await under_way(batcher, ensemble, 1)
+    given_up = await waiting(batcher, 2, 2)
     given_up.cancel()
-    await asyncio.sleep(0)
-    third = asyncio.create_task(batcher.answer(*a_window(2, pixel=3)))
-    await asyncio.sleep(0)
+    third = await waiting(batcher, 3, 3)
     ensemble.go.set()
     await asyncio.gather(first, third)
-    assert ensemble.order == [1, 3]
+    assert ensemble.batches == [[1], [3, 3]]
+    assert batcher.gauge().queued_rows == 0
+
+
+async def test_a_request_that_is_given_up_on_the_device_harms_nobody(batcher, ensemble):
+    given_up = await under_way(batcher, ensemble, *[1] * 12)
+    other = await waiting(batcher, 2)
+    given_up.cancel()
+    ensemble.go.set()
+    assert answer_to(await other) == [2]
+    assert ensemble.batches == [[1] * 8, [2]]
+
+
+async def test_rows_that_cannot_be_answered_fail_their_own_request_alone(batcher, ensemble):
+    first = await under_way(batcher, ensemble, 1)
+    good, bad = await waiting(batcher, 2, 3), await waiting(batcher, 4, BAD)
+    ensemble.go.set()
+    answers = await asyncio.gather(first, good, bad, return_exceptions=True)
+    assert ensemble.batches == [[1], [2, 3, 4, BAD]]
+    assert answer_to(answers[1]) == [2, 3]
+    assert isinstance(answers[2], NotFinite)
+    assert answers[2].message == "NaN or infinity in 'logits'"
+
+
+async def test_a_request_that_breaks_a_batch_fails_alone(batcher, ensemble):
+    first = await under_way(batcher, ensemble, 1)
+    others = [await waiting(batcher, pixel) for pixel in (2, BREAKS, 3)]
+    ensemble.go.set()
+    answers = await asyncio.gather(first, *others, return_exceptions=True)
+    assert ensemble.batches == [[1], [2, BREAKS, 3], [2], [BREAKS], [3]]
+    assert [answer_to(answers[at]) for at in (1, 3)] == [[2], [3]]
+    assert isinstance(answers[2], RuntimeError)
+    batcher.check_health()
+
+
+async def test_an_answer_that_would_be_too_large_is_refused_before_anything_is_computed(batcher, ensemble):
+    ensemble.go.set()
+    with pytest.raises(TooLarge):
+        await asked(batcher, *[1] * LARGE)
+    assert ensemble.batches == []
 
 
 async def test_a_replica_whose_device_is_gone_asks_to_be_replaced(batcher, ensemble):
     ensemble.go.set()
-    ensemble.breaks = True
+    ensemble.is_gone = True
     for _ in range(3):
         batcher.check_health()
         with pytest.raises(RuntimeError, match="device is gone"):
-            await batcher.answer(*a_window(1))
+            await asked(batcher, 1)
     with pytest.raises(RuntimeError, match="must be replaced"):
         batcher.check_health()
+
+
+async def test_the_gauge_shows_what_waits_and_what_was_done(batcher, ensemble):
+    first = await under_way(batcher, ensemble, 1, 2)
+    other = await waiting(batcher, 3)
+    assert batcher.gauge().queued_rows == 3
+    assert batcher.gauge().rows_computed == 0
+    ensemble.go.set()
+    await asyncio.gather(first, other)
+    assert batcher.gauge().queued_rows == 0
+    assert batcher.gauge().rows_computed == 3
+    assert batcher.gauge().busy_s > 0
