@@ -38,6 +38,14 @@ class RayJob:
 
 
 @dataclass(frozen=True)
+class Proxy:
+    """Where Serve listens."""
+
+    location: str
+    port: int
+
+
+@dataclass(frozen=True)
 class ClusterResources:
     """What a cluster has, or what something takes of it."""
 
@@ -105,6 +113,13 @@ class RayRest:
         found: dict[str, Any] = response.json().get("applications") or {}
         ours = [details for details in found.values() if details.get("source") == "declarative"]
         return asked_replicas(details.get("deployed_app_config") or {"name": details["name"]} for details in ours)
+
+    async def proxy(self) -> Proxy | None:
+        """Serve's HTTP proxy, as it was asked for when Serve first started; None where it hasn't yet."""
+        found = (await self._send("GET", "/api/serve/applications/")).json()
+        if not found.get("http_options"):
+            return None
+        return Proxy(location=str(found["proxy_location"]), port=int(found["http_options"]["port"]))
 
     async def put_applications(self, config: Mapping[str, Any]) -> None:
         """Make the set of Serve applications equal to ``config``."""

@@ -8,6 +8,8 @@ from redis.exceptions import RedisError
 
 from distill.contracts.errors import DependencyDown
 from services.control_plane.context import Context, Parts
+from services.control_plane.deployment import PROXY_LOCATION
+from services.control_plane.ray_rest import Proxy
 from services.control_plane.views import Health, Readiness
 
 router = APIRouter(tags=["health"])
@@ -25,12 +27,13 @@ async def healthz() -> Health:
     "/readyz", responses={503: {"model": Readiness, "description": "A dependency doesn't answer; it is named."}}
 )
 async def readyz(parts: Parts, response: Response) -> Readiness:
-    """Redis, Ray and the storage answer. Warns where Redis may lose what it confirmed."""
+    """Redis, Ray and the storage answer. Warns where Redis may lose what it confirmed, and where the pool has no door."""
     redis, ray, storage = await asyncio.gather(_redis(parts), _ray(parts), _storage(parts))
     dependencies = {"redis": redis, "ray": ray, "storage": storage}
     ready = all(word == "ok" for word in dependencies.values())
     response.status_code = 200 if ready else 503
     warnings = await _durability(parts) if redis == "ok" else []
+    warnings += await _door(parts) if ray == "ok" else []
     return Readiness(ready=ready, dependencies=dependencies, warnings=warnings)
 
 
@@ -65,4 +68,22 @@ async def _durability(parts: Context) -> list[str]:
         f"Redis has {name} {found.get(name)}; with less than {wanted} it can lose what it confirmed"
         for name, wanted in SAFE_REDIS.items()
         if found.get(name) != wanted
+    ]
+
+
+async def _door(parts: Context) -> list[str]:
+    try:
+        proxy = await parts.ray.proxy()
+    except DependencyDown as error:
+        return [f"whether the pool's HTTP door is there is not known: {error.message}"]
+    return warn_of_door(proxy, port=parts.settings.door_port)
+
+
+def warn_of_door(proxy: Proxy | None, *, port: int) -> list[str]:
+    """What is wrong with Serve's proxy, which can't be changed while Serve runs."""
+    if proxy is None or proxy == Proxy(location=PROXY_LOCATION, port=port):
+        return []
+    return [
+        f"Serve was first started with proxy_location {proxy.location} and port {proxy.port}, and the pool's HTTP door "
+        f"needs {PROXY_LOCATION} and port {port}: nobody can ask it there until Ray, or Serve, is started again"
     ]

@@ -7,7 +7,8 @@ from distill.contracts.facts import PhaseReached
 from distill.contracts.records import Phase
 from distill.contracts.teachers import TeacherRecord, TeacherResources, TeacherVersionState
 from services.control_plane.deployment import drop_idle, fewest, needed_applications, serve_config, taken
-from services.control_plane.ray_rest import ClusterResources, asked_replicas
+from services.control_plane.ray_rest import ClusterResources, Proxy, asked_replicas
+from services.control_plane.routes.health import warn_of_door
 from tests.services.control_plane.records import (
     MANIFEST,
     NOON,
@@ -79,6 +80,13 @@ def test_the_proxy_stands_on_the_head_and_listens_on_loopback_door_or_not():
         config = config_of(a_teacher(), has_door=has_door)
         assert config["proxy_location"] == "HeadOnly"
         assert config["http_options"] == {"host": "127.0.0.1", "port": 8471}
+
+
+def test_a_serve_that_was_started_otherwise_is_warned_of():
+    assert warn_of_door(None, port=8471) == warn_of_door(Proxy("HeadOnly", 8471), port=8471) == []
+    for proxy in (Proxy("Disabled", 8471), Proxy("HeadOnly", 8000)):
+        [warning] = warn_of_door(proxy, port=8471)
+        assert f"proxy_location {proxy.location} and port {proxy.port}" in warning
 
 
 def test_a_version_without_a_manifest_is_never_served():
