@@ -41,7 +41,15 @@ class Known:
     """When that was so: seconds of a clock that never goes back."""
 
 
-def to_ask(replicas: Sequence[K], known: Mapping[K, Known], *, now: float, draw: Random, is_first: bool) -> list[K]:
+def to_ask(
+    replicas: Sequence[K],
+    known: Mapping[K, Known],
+    *,
+    now: float,
+    draw: Random,
+    is_first: bool,
+    stale_s: float = STALE_S,
+) -> list[K]:
     """The replicas to ask how many windows they have; called twice, before and after the answer of the first one.
 
     Args:
@@ -50,12 +58,13 @@ def to_ask(replicas: Sequence[K], known: Mapping[K, Known], *, now: float, draw:
         now: when this window's turn came, on the clock of `Known.at`; the same both times.
         draw: where chance comes from.
         is_first: whether this is the first time for this window.
+        stale_s: what was heard so long ago must be asked again.
 
     Returns:
         None if one is idle, as was heard lately. Else, the first time, the one that seems best; then all others of which
         nothing was heard lately.
     """
-    stale = [replica for replica in replicas if replica not in known or not _is_fresh(known[replica], now)]
+    stale = [replica for replica in replicas if replica not in known or now - known[replica].at > stale_s]
     if any(known[replica].num_windows == 0 for replica in replicas if replica not in stale):
         return []
     drawn = draw.sample(stale, min(len(stale), MAX_ASKED - 1))
@@ -63,15 +72,11 @@ def to_ask(replicas: Sequence[K], known: Mapping[K, Known], *, now: float, draw:
     return sorted(drawn, key=lambda replica: _num_windows(known, replica))[: 1 if is_first else None]
 
 
-def least_loaded(known: Mapping[K, Known], *, now: float) -> list[K]:
+def least_loaded(known: Mapping[K, Known], *, now: float, stale_s: float = STALE_S) -> list[K]:
     """The replicas with the fewest windows, of those heard of lately, or of all known if there is none; maybe empty."""
-    fresh = {replica: said for replica, said in known.items() if _is_fresh(said, now)} or known
+    fresh = {replica: said for replica, said in known.items() if now - said.at <= stale_s} or known
     fewest = min((said.num_windows for said in fresh.values()), default=0)
     return [replica for replica, said in fresh.items() if said.num_windows == fewest]
-
-
-def _is_fresh(known: Known, now: float) -> bool:
-    return now - known.at <= STALE_S
 
 
 def _num_windows(known: Mapping[K, Known], replica: K) -> int:
