@@ -1,10 +1,11 @@
 """The door to the teacher pool: ask windows of rows, get checked answers, and wait with patience where none come.
 
-    pool = TeacherPool(record.teachers, team="vision", job="fashion-small", answers=record.spec.answers)
-    pending = pool.ask(inputs)      # sent to every teacher at once; go on with other work
-    answer = pending.result()       # answer.logits_NMC
+    with TeacherPool.open("fashion@prod", rows_per_s=5000) as pool:
+        pending = pool.ask(inputs)      # sent at once; go on with other work
+        answer = pending.result()       # answer.logits_NMC
 
-A pool is used by one thread at a time. It needs a process that is connected to Ray.
+A pool is used by one thread at a time. It needs a process that is connected to Ray; any other one has
+`teacher_server.remote.RemotePool`.
 
 Shapes: N rows, M members of all teachers together, C classes.
 """
@@ -13,11 +14,11 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
-import torch
 from torch import Tensor
 
-from distill.contracts.errors import InvalidAnswer, InvalidSpec, TeacherUnavailable
+from distill.contracts.errors import InvalidAnswer, TeacherUnavailable
 from distill.contracts.job import AnswersSpec
 from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import ResolvedTeacher
@@ -27,6 +28,8 @@ from teacher_server.asks import Ask, Recollection
 from teacher_server.book.line import BookLine
 from teacher_server.calls import AskStopped, Call, Line
 from teacher_server.parts import Part, parts_of
+from teacher_server.reservation import HeldReservation
+from teacher_server.together import check_together
 from teacher_server.window import LOGITS, TOP_CLASSES, TOP_LOG_PROBS, TOP_TAIL, tap_key
 
 __all__ = ["Answer", "AskStopped", "PendingAnswer", "TeacherPool"]
@@ -89,7 +92,7 @@ class TeacherPool:
             InvalidSpec: no teachers, class lists that differ, more top classes than there are, or a tap that its member
                 can't give.
         """
-        _check(teachers, taps, answers)
+        check_together(teachers, taps, answers)
         self.rows_asked = 0
         """Rows times teachers, over all windows; what is asked again after a failure counts once."""
         self.rows_recalled = 0
@@ -97,6 +100,7 @@ class TeacherPool:
         self.wait_s = 0.0
         """Seconds spent in `PendingAnswer.result`: the student had nothing to learn from."""
         self._lines = [Line(teacher, on_wait=on_wait, on_return=on_return, give_up_s=give_up_s) for teacher in teachers]
+        self._held: HeldReservation | None = None
         book = BookLine()
         self._recollections = [Recollection(book) for _ in teachers]
         self._sizes = [len(teacher.manifest.members) for teacher in teachers]
@@ -113,6 +117,52 @@ class TeacherPool:
             top_k=answers.top_k,
             deadline_s=deadline_s,
         )
+
+    @classmethod
+    def open(
+        cls,
+        teacher: str,
+        *,
+        rows_per_s: float,
+        answers: AnswersSpec | None = None,
+        url: str | None = None,
+        give_up_s: float = 3600,
+    ) -> Self:
+        """The pool for a training loop of one's own: it reserves the teacher until it is closed.
+
+        Args:
+            teacher: ``name@version`` or ``name@alias``.
+            rows_per_s: how many rows the loop can take a second: replicas follow from it.
+            answers: their precision, how many classes they tell, and whether they may be remembered ones; left out: fp16,
+                all classes, and remembered.
+            url: of the control plane; left out: ``STILLHOUSE_URL``, else ``http://127.0.0.1:8470``.
+            give_up_s: how long the teacher may be silent before `TeacherUnavailable` is raised.
+
+        Raises:
+            DependencyDown: the control plane doesn't answer.
+            UnknownTeacher: there is no such teacher, or it isn't READY.
+        """
+        held = HeldReservation(teacher, rows_per_s=rows_per_s, url=url)
+        try:
+            pool = cls(
+                [held.teacher], team=held.team, job=held.id, answers=answers or AnswersSpec(), give_up_s=give_up_s
+            )
+        except BaseException:
+            held.close()
+            raise
+        pool._held = held
+        return pool
+
+    def close(self) -> None:
+        """Give the teacher back, where `open` reserved it."""
+        if self._held is not None:
+            self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until a replica of every teacher runs, and is the version that the job was promised.
@@ -239,34 +289,3 @@ def _wait_for(asked: Sequence[Ask | Call], should_stop: Callable[[], bool], *, u
             waited.poll(POLL_S)
             for other in asked:
                 other.poll(0)
-
-
-def _check(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap], answers: AnswersSpec) -> None:
-    if not teachers:
-        raise InvalidSpec("a pool needs at least one teacher", field="teachers")
-    first = teachers[0]
-    for other in teachers[1:]:
-        if other.manifest.classes != first.manifest.classes:
-            raise InvalidSpec(
-                f"{other.reference} and {first.reference} don't name the same classes in the same order",
-                field="teachers",
-                expected=", ".join(first.manifest.classes),
-                got=", ".join(other.manifest.classes),
-            )
-    if answers.top_k is not None and answers.top_k >= len(first.manifest.classes):
-        raise InvalidSpec(
-            f"the {answers.top_k} greatest of {len(first.manifest.classes)} classes are asked: leave top_k out, and all are told",
-            field="answers.top_k",
-            expected=f"less than {len(first.manifest.classes)}",
-            got=str(answers.top_k),
-        )
-    members = [member for teacher in teachers for member in teacher.manifest.members]
-    for asked in taps:
-        if asked.member >= len(members):
-            raise InvalidSpec(
-                f"a tap of member {asked.member} is asked, and there are {len(members)}", field="objective"
-            )
-        try:
-            asked.tap.row_shape(members[asked.member].taps)
-        except (KeyError, ValueError) as error:
-            raise InvalidSpec(f"member {asked.member} can't give {asked.tap}: {error}", field="objective") from error
