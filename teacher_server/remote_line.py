@@ -17,7 +17,6 @@ import random
 import threading
 import time
 
-from distill.contracts import names
 from distill.contracts.errors import DependencyDown, InvalidAnswer, NotFound, StillhouseError, TeacherUnavailable
 from distill.contracts.wire import AnswerHeader, AskHeader
 from teacher_server.door.body import MEDIA_TYPE, pack, unpack
@@ -117,8 +116,7 @@ class RemoteLine:
         if self._connection is None or self._url != held.door:
             self.close()
             self._url, self._connection = held.door, Connection(held.door, timeout_s=self._patience_s)
-        path = f"{names.DOOR_PREFIX}/reservations/{held.id}{what}"
-        return self._connection.send(method, path, content=content, media_type=MEDIA_TYPE)
+        return self._connection.send(method, f"/reservations/{held.id}{what}", content=content, media_type=MEDIA_TYPE)
 
     def _renewed(self, lost: NotFound) -> StillhouseError:
         """Why to ask again, after the reservation that was ``lost`` is back, or may be soon."""

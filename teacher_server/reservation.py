@@ -70,7 +70,7 @@ class HeldReservation:
 
     @property
     def door(self) -> str:
-        """Base URL of the pool's HTTP door."""
+        """Base URL of the pool's HTTP door: ``<door>/reservations/<id>/answer`` answers."""
         return self._held.door
 
     @property

@@ -13,7 +13,6 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from distill.contracts import names
 from distill.contracts.errors import InvalidSpec, NotFound, Problem
 from distill.contracts.pool import Reservation
 from distill.contracts.teachers import ResolvedTeacher
@@ -53,8 +52,8 @@ class Desk:
             return problem_of(error)
 
     async def _route(self, request: Request) -> Response:
-        # Serve gives the whole path, with our prefix
-        path = request.scope["path"].removeprefix(names.DOOR_PREFIX)
+        # Serve gives the whole path, and beside it the application's prefix
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
         if path == "/healthz":
             return JSONResponse({"status": "ok"})
         found = re.fullmatch(r"/reservations/([^/]{1,64})(/answer)?", path)

@@ -11,7 +11,7 @@ from typing import Any
 from distill.contracts.base import now
 from distill.contracts.errors import NotFound, StillhouseError
 from distill.contracts.pool import Reservation, ReservationSpec
-from tests.teacher_server.door.doors import a_reservation
+from tests.teacher_server.door.doors import TEACHER, a_reservation
 
 
 class House:
@@ -21,6 +21,7 @@ class House:
         self.url = ""
         self.door = door
         self.life_s = life_s
+        self.teacher = TEACHER
         self.held: dict[str, Reservation] = {}
         self.on_change: Callable[[Reservation], None] = lambda reservation: None
         """Told of each that is opened or renewed, as Redis would be."""
@@ -58,7 +59,7 @@ class House:
     def _open(self, spec: ReservationSpec) -> Reservation:
         self.opened.append(spec.model_dump())
         identity = f"r-{len(self.opened)}"
-        return a_reservation(identity, life_s=self.life_s, rows_per_s=spec.rows_per_s, door=self.door)
+        return a_reservation(identity, life_s=self.life_s, teacher=self.teacher, rows_per_s=spec.rows_per_s, door=self.door)
 
     def _keep(self, reservation: Reservation) -> str:
         self.held[reservation.id] = reservation

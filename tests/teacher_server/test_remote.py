@@ -20,6 +20,7 @@ from distill.contracts.errors import (
     TeacherUnavailable,
     UnknownTeacher,
 )
+from distill.contracts.names import DOOR_PREFIX
 from distill.science.top_classes import spread as spread_in_torch
 from distill.science.top_classes import top_classes
 from teacher_server import remote
@@ -38,7 +39,7 @@ def door():
 
 @pytest.fixture
 def house(door):
-    with serving(door) as url, keeping(House(door=url)) as house:
+    with serving(door) as url, keeping(House(door=url + DOOR_PREFIX)) as house:
         house.on_change = door.shelf.put
         yield house
 

@@ -190,7 +190,7 @@ class DoorWithoutCluster:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """As Serve calls it."""
-        response = await self.desk.handle(Request(scope, receive, send))
+        response = await self.desk.handle(Request({**scope, "root_path": names.DOOR_PREFIX}, receive, send))
         await response(scope, receive, send)
 
     def client(self) -> httpx.AsyncClient:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 
-import httpx
 import numpy as np
 import pytest
 from safetensors.numpy import save
@@ -216,9 +215,3 @@ async def test_a_client_that_hangs_up_while_it_sends_is_no_error(door, caplog):
 
     await door({"type": "http", "method": "POST", "path": f"/v1/pool{ASK}", "headers": []}, receive, send)
     assert not caplog.records
-
-
-async def test_the_prefix_may_be_left_away(door):
-    transport = httpx.ASGITransport(door)
-    async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
-        assert (await client.get("/healthz")).status_code == 200
