@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from distill.contracts.errors import StillhouseError, TeacherBusy
+from distill.contracts.models import InputSpec, TokensInput
 from distill.contracts.wire import AskHeader
 from teacher_server.device import Device
 from teacher_server.meter import Gauge
@@ -27,6 +28,13 @@ MAX_QUEUED_BYTES = 256 * 2**20
 """Of inputs: they hold the node's object store for as long as they wait."""
 MAX_FAILURES = 3
 """Batches in a row that may fail for no fault of their own before the replica calls itself unhealthy."""
+
+
+def rows_of_batch(taken: InputSpec, *, max_rows: int, max_tokens: int | None) -> int:
+    """The most rows of a device batch within a budget of rows, and of rows times length where inputs are tokens."""
+    if max_tokens is None or not isinstance(taken, TokensInput):
+        return max_rows
+    return max(1, min(max_rows, max_tokens // taken.length))
 
 
 class Batcher:

@@ -1,10 +1,12 @@
-"""One replica of a teacher, as Ray Serve runs it: thin, around the ensemble and its queue."""
+"""One replica of a teacher, as Ray Serve runs it: the ensemble, its queue, what is remembered and metered, put together."""
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import ray
 from pydantic import Field
+from ray import serve
 
 from distill.contracts import names
 from distill.contracts.base import Digest, Name, Spec
@@ -13,6 +15,9 @@ from distill.contracts.settings import NodeSettings
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+    from teacher_server.meter import Meter
+    from teacher_server.runner import Ensemble
 
 
 class TeacherArgs(Spec):
@@ -26,6 +31,8 @@ class TeacherArgs(Spec):
     """Torch threads."""
     max_batch_rows: int = Field(default=1024, ge=1)
     """Rows of one forward pass."""
+    max_batch_tokens: int | None = Field(default=None, ge=1)
+    """Of text: rows times length of one forward pass, which bounds its rows further; left out: rows alone count."""
 
     @property
     def reference(self) -> str:
@@ -45,20 +52,24 @@ class TeacherReplica:
         # here, not above: Serve builds the application in a process of its own that needs no torch, and is quicker
         from teacher_server.answering import Answering
         from teacher_server.batching import Batcher
-        from teacher_server.runner import Ensemble
+        from teacher_server.memory import open_memory
 
-        settings = NodeSettings.from_environment()
         self._args = args
         self._device = _device()
-        ensemble = Ensemble.load(
-            settings.storage / names.teacher_folder(args.teacher, args.version),
-            digest=args.digest,
-            device=self._device,
-            max_batch_rows=args.max_batch_rows,
-            plugins=settings.plugins,
-        )
+        self._opened = ExitStack()
+        settings = NodeSettings.from_environment()
+        ensemble, compute = self._load(settings)
         self._batcher = Batcher(ensemble, teacher=args.reference, threads=args.threads)
-        self._answering = Answering(ensemble, self._batcher, teacher=args.reference, digest=args.digest)
+        self._opened.callback(self._batcher.close)
+        self._answering = Answering(
+            ensemble,
+            self._batcher,
+            open_memory(serve.get_replica_context().replica_tag),
+            self._metered(settings),
+            teacher=args.reference,
+            digest=args.digest,
+            compute=compute,
+        )
 
     async def answer(
         self, header: dict[str, Any], tensors: "dict[str, np.ndarray]"
@@ -73,17 +84,53 @@ class TeacherReplica:
         return await self._answering.answer(header, tensors)
 
     async def describe(self) -> dict[str, Any]:
-        """What runs here: ``teacher``, ``digest``, ``device`` and ``pid``."""
+        """What runs here, ``teacher``, ``digest``, ``device`` and ``pid``; and ``queued_rows``, which wait or are computed."""
         return {
             "teacher": self._args.reference,
             "digest": self._args.digest,
             "device": str(self._device),
             "pid": os.getpid(),
+            "queued_rows": self._batcher.gauge().queued_rows,
         }
 
     async def check_health(self) -> None:
         """Serve asks each second, and replaces this replica once it raises."""
         self._batcher.check_health()
+
+    def __del__(self) -> None:
+        """Serve calls this when it ends a replica in order, once its windows are answered: no figure is lost then."""
+        self._opened.close()
+
+    def _load(self, settings: NodeSettings) -> "tuple[Ensemble, str]":
+        """The ensemble, and how it computes, where that changes its answers."""
+        from teacher_server.batching import rows_of_batch
+        from teacher_server.folder import read_manifest
+        from teacher_server.runner import Ensemble
+
+        args = self._args
+        folder = settings.storage / names.teacher_folder(args.teacher, args.version)
+        manifest = read_manifest(folder)
+        ensemble = Ensemble.load(
+            folder,
+            digest=args.digest,
+            device=self._device,
+            max_batch_rows=rows_of_batch(
+                manifest.input, max_rows=args.max_batch_rows, max_tokens=args.max_batch_tokens
+            ),
+            plugins=settings.plugins,
+        )
+        return ensemble, manifest.compute
+
+    def _metered(self, settings: NodeSettings) -> "Meter":
+        from distill.journal.client import open_redis
+        from teacher_server.meter import Meter
+
+        here = serve.get_replica_context()
+        redis = open_redis(settings.redis_url)
+        meter = Meter(redis, teacher=self._args.reference, application=here.app_name, replica=here.replica_tag)
+        meter.start(self._batcher.gauge, self._batcher.set_weights)
+        self._opened.callback(meter.close)
+        return meter
 
 
 def _device() -> "torch.device":
