@@ -1,6 +1,6 @@
 """The digest of a row: what the answer book knows it by.
 
-Shapes: N rows.
+Shapes: N rows, U distinct ones.
 """
 
 from hashlib import blake2b
@@ -30,3 +30,17 @@ def row_digests(inputs: Array) -> Array:
 def short_digests(digests: Array) -> Array:
     """The first 8 bytes of each digest (N, 16), uint64 (N,): what an answer carries to be told from another row's."""
     return np.ascontiguousarray(digests[:, :8]).view(np.uint64).reshape(len(digests))
+
+
+def digest_keys(digests: Array) -> list[bytes]:
+    """Each digest (N, 16) as bytes that a dictionary can hold."""
+    keys: list[bytes] = np.ascontiguousarray(digests).view(f"V{DIGEST_BYTES}").ravel().tolist()
+    return keys
+
+
+def distinct(digests: Array) -> tuple[Array, Array]:
+    """Which rows of (N, 16) to keep so that each digest is there once, int (U,), and each row's place among these, (N,)."""
+    places: dict[bytes, int] = {}
+    place_N = np.array([places.setdefault(key, len(places)) for key in digest_keys(digests)], np.intp)
+    _, first_U = np.unique(place_N, return_index=True)
+    return first_U, place_N

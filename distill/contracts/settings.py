@@ -7,8 +7,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import Field
+
 from distill.contracts.base import Spec
 from distill.contracts.models import ImportPath
+
+ANSWERS_MEMORY_BYTES, ANSWERS_DISK_BYTES = 2 * 2**30, 20 * 2**30
 
 
 class NodeSettings(Spec):
@@ -25,6 +29,10 @@ class NodeSettings(Spec):
     """A folder with the four IDX files of Fashion-MNIST, if the operator has one."""
     plugins: tuple[ImportPath, ...] = ()
     """The factories of models that job files may name: no other module is ever imported for them."""
+    answers_memory_bytes: int = Field(default=ANSWERS_MEMORY_BYTES, ge=2**20)
+    """What the answer book may keep in memory; it lets go of the books that were not used for the longest time."""
+    answers_disk_bytes: int = Field(default=ANSWERS_DISK_BYTES, ge=2**20)
+    """What the answer book may keep on storage; it deletes the books that were not used for the longest time."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "NodeSettings":
@@ -42,6 +50,8 @@ class NodeSettings(Spec):
             cache=Path(environment.get("STILLHOUSE_CACHE", storage / "cache")),
             fashion_mnist=Path(folder) if folder else None,
             plugins=listed(environment.get("STILLHOUSE_PLUGINS", "")),
+            answers_memory_bytes=int(environment.get("STILLHOUSE_ANSWERS_MEMORY_BYTES", ANSWERS_MEMORY_BYTES)),
+            answers_disk_bytes=int(environment.get("STILLHOUSE_ANSWERS_DISK_BYTES", ANSWERS_DISK_BYTES)),
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -56,6 +66,11 @@ class NodeSettings(Spec):
             variables["STILLHOUSE_FASHION_MNIST"] = str(self.fashion_mnist)
         if self.plugins:
             variables["STILLHOUSE_PLUGINS"] = ",".join(self.plugins)
+        # the defaults are not named, so that a node may have bounds of its own
+        if self.answers_memory_bytes != ANSWERS_MEMORY_BYTES:
+            variables["STILLHOUSE_ANSWERS_MEMORY_BYTES"] = str(self.answers_memory_bytes)
+        if self.answers_disk_bytes != ANSWERS_DISK_BYTES:
+            variables["STILLHOUSE_ANSWERS_DISK_BYTES"] = str(self.answers_disk_bytes)
         return variables
 
 
