@@ -106,6 +106,7 @@ def _teacher(name: str, teacher: str, version: TeacherVersion, replicas: int) ->
             "digest": manifest.digest,
             "threads": resources.threads,
             "max_batch_rows": resources.max_batch_rows,
+            "max_batch_tokens": resources.max_batch_tokens,
         },
         "deployments": [
             {

@@ -44,11 +44,18 @@ def test_the_same_records_give_the_same_configuration():
 
 def test_an_application_says_what_it_serves_and_on_what():
     version = a_version(
-        resources=TeacherResources(num_cpus=0.25, num_gpus=1, replicas=2, threads=4),
+        resources=TeacherResources(num_cpus=0.25, num_gpus=1, replicas=2, threads=4, max_batch_tokens=4096)
     )
     teacher, _ = config_of(a_teacher(version), replicas=2)["applications"]
     assert teacher["import_path"] == "teacher_server.app:build"
-    assert (teacher["args"]["digest"], teacher["args"]["threads"]) == (MANIFEST.digest, 4)
+    assert teacher["args"] == {
+        "teacher": "wise",
+        "version": 1,
+        "digest": MANIFEST.digest,
+        "threads": 4,
+        "max_batch_rows": 1024,
+        "max_batch_tokens": 4096,
+    }
     [deployment] = teacher["deployments"]
     assert deployment["num_replicas"] == 2
     assert deployment["ray_actor_options"] == {"num_cpus": 0.25, "num_gpus": 1}
