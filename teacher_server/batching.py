@@ -14,6 +14,7 @@ from typing import Any
 from distill.contracts.errors import StillhouseError, TeacherBusy
 from distill.contracts.models import InputSpec, TokensInput
 from distill.contracts.wire import AskHeader
+from teacher_server.admission import Admission
 from teacher_server.device import Device
 from teacher_server.meter import Gauge
 from teacher_server.pending import Batch, Computed, Pending, Shape
@@ -51,10 +52,7 @@ class Batcher:
     ) -> None:
         self._ensemble = ensemble
         self._teacher = teacher
-        self._max_queued_rows = max_queued_rows
-        self._max_queued_bytes = max_queued_bytes
-        self._queued_rows = 0
-        self._queued_bytes = 0
+        self._admission = Admission(teacher, max_rows=max_queued_rows, max_bytes=max_queued_bytes)
         self._num_failures = 0
         self._queue: FairQueue[Pending] = FairQueue()
         self._device = Device(ensemble, threads=threads)
@@ -78,7 +76,7 @@ class Batcher:
         """
         shape = Shape(members, ask.precision, ask.top_k, ask.taps)
         self._ensemble.check_answer_size(len(inputs), **shape._asdict())
-        with self._admitted(len(inputs), inputs.nbytes):
+        with self._admission.room(ask.team, len(inputs), inputs.nbytes):
             pending = Pending(inputs, shape, asyncio.get_running_loop().create_future())
             with self._until(arrived + ask.deadline_s, pending, self._late(ask)):
                 self._queue.push(ask.team, pending, rows=len(inputs), shape=shape, job=ask.job, members=len(members))
@@ -90,7 +88,7 @@ class Batcher:
 
     def gauge(self) -> Gauge:
         """How much waits, and what was done since the start; for any thread."""
-        return Gauge(self._queued_rows, self._device.rows_computed, self._device.busy_s)
+        return Gauge(self._admission.rows, self._device.rows_computed, self._device.busy_s)
 
     def set_weights(self, weights: Mapping[str, float]) -> None:
         """Weigh teams from now on; for any thread."""
@@ -104,21 +102,6 @@ class Batcher:
     def close(self) -> None:
         """End the device's threads, after what they compute."""
         self._device.close()
-
-    @contextmanager
-    def _admitted(self, num_rows: int, num_bytes: int) -> Iterator[None]:
-        rows, size = self._queued_rows + num_rows, self._queued_bytes + num_bytes
-        if self._queued_rows and (rows > self._max_queued_rows or size > self._max_queued_bytes):
-            raise TeacherBusy(
-                f"{self._teacher} has {self._queued_rows} rows of {self._queued_bytes} bytes in its queue, and takes "
-                f"{self._max_queued_rows} rows or {self._max_queued_bytes} bytes: ask again later"
-            )
-        self._queued_rows, self._queued_bytes = rows, size
-        try:
-            yield
-        finally:
-            self._queued_rows -= num_rows
-            self._queued_bytes -= num_bytes
 
     @contextmanager
     def _until(self, deadline: float, pending: Pending, late: TeacherBusy) -> Iterator[None]:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from distill.contracts.errors import NotFinite, TeacherBusy, TooLarge
+from distill.contracts.models import TokensInput
 from distill.contracts.wire import AskHeader
-from teacher_server.batching import Batcher
+from teacher_server.batching import Batcher, rows_of_batch
 from teacher_server.pending import Computed
 from tests.teacher_server.slow_ensemble import BAD, BREAKS, LARGE, SlowEnsemble
+from tests.teacher_server.small_teachers import IMAGE
 
 Asking = Callable[..., "asyncio.Task[Computed]"]
 
@@ -156,6 +158,18 @@ async def test_the_bytes_in_the_queue_are_bounded_whatever_their_rows(ensemble):
     batcher.close()
 
 
+async def test_a_team_that_fills_the_queue_keeps_no_other_out(batcher, ensemble):
+    first = await under_way(batcher, ensemble, *[1] * 30)
+    other = await waiting(batcher, *[2] * 10, team="other")
+    with pytest.raises(TeacherBusy):
+        await asked(batcher, *[3] * 10, team="other")
+    with pytest.raises(TeacherBusy):
+        await asked(batcher, 4)
+    assert batcher.gauge().queued_rows == 40
+    ensemble.go.set()
+    await asyncio.gather(first, other)
+
+
 async def test_a_request_larger_than_the_bound_is_taken_by_an_idle_replica(batcher, ensemble):
     ensemble.go.set()
     assert len(answer_to(await asked(batcher, *[1] * 33))) == 33
@@ -240,6 +254,14 @@ async def test_a_replica_whose_device_is_gone_asks_to_be_replaced(batcher, ensem
             await asked(batcher, 1)
     with pytest.raises(RuntimeError, match="must be replaced"):
         batcher.check_health()
+
+
+def test_a_budget_of_tokens_bounds_the_rows_of_a_batch_where_inputs_are_tokens():
+    text = TokensInput(length=128, vocabulary=100)
+    assert rows_of_batch(text, max_rows=1024, max_tokens=32_768) == 256
+    assert rows_of_batch(text, max_rows=100, max_tokens=32_768) == 100
+    assert rows_of_batch(text, max_rows=1024, max_tokens=None) == 1024
+    assert rows_of_batch(IMAGE, max_rows=1024, max_tokens=32_768) == 1024
 
 
 async def test_the_gauge_shows_what_waits_and_what_was_done(batcher, ensemble):
