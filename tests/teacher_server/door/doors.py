@@ -71,6 +71,8 @@ class Adder:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         """The headers."""
+        self.logits = said
+        """What it says of inputs (N, ...) by members: (N, M, C)."""
         self.troubles: list[Exception] = []
         """Raised first, one for each request."""
         self.ready = True
@@ -99,7 +101,7 @@ class Adder:
             request_id=ask.request_id, teacher=teacher.reference, digest=teacher.digest, num_rows=ask.num_rows,
             members=members, seconds=0.5, compute_seconds=0.25,
         )  # fmt: skip
-        logits_NMC = said(inputs, members)
+        logits_NMC = self.logits(inputs, members)
         dtype = np.float16 if ask.precision == "fp16" else np.float32
         answered = {LOGITS: logits_NMC.astype(dtype)}
         if ask.top_k is not None:
