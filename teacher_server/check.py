@@ -68,7 +68,8 @@ def reach_verdict(
         log.exception("the check broke")
         message = f"the check itself broke ({type(error).__name__}: {error}); its log is {folder / names.LOG_FILE}"
         return VersionRejected(version=version.version, problem=StillhouseError(message).problem(), at=now())
-    log.info("ready after %.1f s: %.0f rows/s on %s", time.monotonic() - started, manifest.rows_per_s, manifest.device)
+    seconds, pace = time.monotonic() - started, manifest.rows_per_s
+    log.info("ready after %.1f s: %.0f rows/s on %s, %s", seconds, pace, manifest.device, manifest.compute)
     return VersionChecked(version=version.version, manifest=manifest, at=now())
 
 

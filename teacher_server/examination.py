@@ -6,7 +6,6 @@ Shapes: N rows, M members, C classes.
 import logging
 import shutil
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +24,10 @@ from distill.science.models import Classifier, build
 from distill.science.taps import tap_shapes
 from distill.science.weights import WEIGHTS_FILE, file_digest, load_model, load_weights, save_model
 from teacher_server.folder import ensemble_digest, member_folder, write_manifest
-from teacher_server.runner import Ensemble
+from teacher_server.forward import in_precision
+from teacher_server.pace import measure_pace
 
 log = logging.getLogger(__name__)
-
-TIMED_S = 0.3
 
 
 def examine(teacher: str, version: TeacherVersion, folder: Path, settings: NodeSettings) -> TeacherManifest:
@@ -47,16 +45,27 @@ def examine(teacher: str, version: TeacherVersion, folder: Path, settings: NodeS
             finite.
         InvalidSpec: a model can't be built, or the members don't take the same rows or name the same classes.
     """
-    device = torch.device("cuda" if version.resources.num_gpus and torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(version.resources.threads)
+    resources = version.resources
+    device = torch.device("cuda" if resources.num_gpus and torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(resources.threads)
     members = [_load(position, member, settings) for position, member in enumerate(version.members)]
     _check_that_they_agree(members)
-    _check_answers(members)
+    with in_precision(resources.precision, device):
+        _check_answers(members, device)
     cards = [_publish(member, member_folder(folder, position)) for position, member in enumerate(members)]
-    manifests = [
-        _measure(position, member, card, folder, version.resources.threads, device)
-        for position, (member, card) in enumerate(zip(members, cards, strict=True))
-    ]
+    with in_precision(resources.precision, device):
+        manifests = [
+            _measure(position, member, card, folder, resources.threads, device)
+            for position, (member, card) in enumerate(zip(members, cards, strict=True))
+        ]
+    pace = measure_pace(
+        [member.model for member in members],
+        input=cards[0].input,
+        num_classes=len(cards[0].classes),
+        device=device,
+        max_batch_rows=resources.max_batch_rows,
+        precision=resources.precision,
+    )
     manifest = TeacherManifest(
         teacher=teacher,
         version=version.version,
@@ -65,8 +74,10 @@ def examine(teacher: str, version: TeacherVersion, folder: Path, settings: NodeS
         classes=cards[0].classes,
         members=tuple(manifests),
         size=_sum([member.size for member in manifests]),
-        rows_per_s=_rows_per_s(members, cards[0].input, device, version.resources.max_batch_rows),
+        rows_per_s=pace.rows_per_s,
         device=device.type,
+        precision=resources.precision,
+        fused=pace.fused,
     )
     write_manifest(folder, manifest)
     return manifest
@@ -141,11 +152,11 @@ def _check_same_classes(first: tuple[str, ...], other: tuple[str, ...], position
     )
 
 
-def _check_answers(members: Sequence[_Member]) -> None:
+def _check_answers(members: Sequence[_Member], device: torch.device) -> None:
     for position, member in enumerate(members):
-        model = member.model.eval()
+        model = member.model.to(device).eval()
         with torch.inference_mode():
-            logits_NC = model(example_input(member.card.input, 32))
+            logits_NC = model(example_input(member.card.input, 32).to(device))
         if logits_NC.shape != (32, len(member.card.classes)):
             raise InvalidAnswer(
                 f"member {position} answers with shape {tuple(logits_NC.shape)}, not (32, {len(member.card.classes)})"
@@ -178,12 +189,11 @@ def _measure(
     position: int, member: _Member, card: ModelCard, folder: Path, threads: int, device: torch.device
 ) -> MemberManifest:
     weights_bytes = (member_folder(folder, position) / WEIGHTS_FILE).stat().st_size
-    model = member.model.to(device)
     return MemberManifest(
         model=card.model,
         weights_digest=card.weights_digest,
-        size=measure_size(model, card.input, weights_bytes=weights_bytes, threads=threads, device=device),
-        taps=tap_shapes(model, card.input),
+        size=measure_size(member.model, card.input, weights_bytes=weights_bytes, threads=threads, device=device),
+        taps=tap_shapes(member.model, card.input),
         trained_on=member.source.trained_on,
         job=member.source.job,
         epoch=member.source.epoch,
@@ -201,28 +211,6 @@ def _sum(sizes: Sequence[Size]) -> Size:
         latency_device=sizes[0].latency_device,
         peak_memory_bytes=max((size.peak_memory_bytes or 0 for size in sizes), default=0) or None,
     )
-
-
-def _rows_per_s(members: Sequence[_Member], taken: InputSpec, device: torch.device, max_batch_rows: int) -> float:
-    """Of the very path that serves, in windows of at most 256 rows."""
-    models = [member.model for member in members]
-    ensemble = Ensemble(
-        models,
-        input=taken,
-        num_classes=len(members[0].card.classes),
-        taps=[{} for _ in models],
-        device=device,
-        max_batch_rows=max_batch_rows,
-    )
-    rows = example_input(taken, min(256, max_batch_rows)).numpy()
-    everyone = ensemble.choose_members(None)
-    ensemble.answer(rows, members=everyone, precision="fp32", taps=())
-    started = time.perf_counter()
-    num_rows = 0
-    while (seconds := time.perf_counter() - started) < TIMED_S or not num_rows:
-        ensemble.answer(rows, members=everyone, precision="fp32", taps=())
-        num_rows += len(rows)
-    return num_rows / seconds
 
 
 def _words(spec: dict[str, object]) -> str:

@@ -31,6 +31,11 @@ class Forward:
         self._device = device
         self._precision = precision
 
+    @property
+    def is_fused(self) -> bool:
+        """Whether there are members that run as one forward pass."""
+        return bool(self._groups)
+
     def __call__(
         self, batch_B: Tensor, members: tuple[int, ...], taps: tuple[MemberTap, ...]
     ) -> tuple[Tensor, dict[str, Tensor]]:

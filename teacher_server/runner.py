@@ -68,6 +68,8 @@ class Ensemble:
         """The most rows of one `launch`."""
         self._name = name
         self._forward = Forward(members, device=device, precision=precision, fused=fused)
+        self.is_fused = self._forward.is_fused
+        """Whether some members run as one forward pass."""
         self._shapes = list(taps)
         self._device = device
         self._streams = cycle(_streams(device))

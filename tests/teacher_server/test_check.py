@@ -19,10 +19,12 @@ from distill.contracts.facts import FACT, VersionChecked, VersionRejected
 from distill.contracts.models import PluginModel
 from distill.contracts.settings import NodeSettings
 from distill.contracts.teachers import CheckedMember, MemberFromFile, TeacherRecord, TeacherVersionState
+from distill.science.inputs import example_input
+from distill.science.weights import load_model
 from teacher_server import check
 from teacher_server.check import main, reach_verdict
 from teacher_server.examination import examine
-from teacher_server.folder import read_manifest
+from teacher_server.folder import member_folder, read_manifest
 from teacher_server.runner import Ensemble
 from tests.teacher_server.small_teachers import CLASSES, CNN, IMAGE, MLP, a_version, folder_of
 
@@ -76,7 +78,8 @@ def test_a_good_version_is_published_with_a_manifest_and_a_fact(redis, settings,
     assert manifest.rows_per_s > 0
     copied = load_file(folder_of(settings, "good") / "member-0" / "model.safetensors")
     assert all(torch.equal(copied[name], tensor) for name, tensor in weights_of(settings, members[0]).items())
-    assert "ready after" in (folder_of(settings, "good") / names.LOG_FILE).read_text()
+    log = (folder_of(settings, "good") / names.LOG_FILE).read_text()
+    assert f"rows/s on cpu, {manifest.compute}" in log
 
 
 def test_a_bad_version_is_rejected_with_the_problem_as_a_fact(redis, settings, make_member):
@@ -130,6 +133,22 @@ def test_a_plugin_can_be_a_member_where_the_node_lists_it(settings, make_member)
         folder, digest=manifest.digest, device=torch.device("cpu"), max_batch_rows=32, plugins=listed.plugins
     )
     assert ensemble.num_members == 1
+
+
+def test_a_version_is_measured_in_the_precision_in_which_it_will_be_served(settings, make_member):
+    version = a_version(make_member(MLP))
+    half = version.model_copy(update={"resources": version.resources.model_copy(update={"precision": "bf16"})})
+    folder = folder_of(settings, "half")
+    manifest = examine("half", half, folder, settings)
+    assert (manifest.precision, manifest.fused, manifest.compute) == ("bf16", False, "bf16")
+
+    served = Ensemble.load(folder, digest=manifest.digest, device=torch.device("cpu"), max_batch_rows=32)
+    inputs = example_input(IMAGE, 32)
+    model = load_model(member_folder(folder, 0))[0].eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected_NC = model(inputs)
+    answered = served.answer(inputs.numpy(), members=(0,), precision="fp32", taps=())
+    assert torch.equal(torch.from_numpy(answered["logits"][:, 0]), expected_NC)
 
 
 def test_a_pickle_dressed_as_safetensors_is_rejected_unopened(settings):
