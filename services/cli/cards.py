@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from distill.contracts.records import Attempt, JobRecord, JobState
-from distill.contracts.teachers import MemberManifest, TeacherRecord, TeacherVersion
+from distill.contracts.teachers import MemberManifest, TeacherRecord, TeacherResources, TeacherVersion
 from services.cli.screen import ago, duration
 from services.control_plane.views import StudyView
 
@@ -64,9 +64,17 @@ def version_lines(version: TeacherVersion) -> Iterator[str]:
     if version.manifest:
         card = version.manifest
         size = f"{card.size.parameters:,} parameters, {len(card.classes)} classes"
-        yield f"    {size}, {card.rows_per_s:,.0f} rows/s on {card.device}"
+        yield f"    {size}, {card.rows_per_s:,.0f} rows/s on {card.device}, computed in {card.compute}"
+        yield f"    {_replicas(version.resources)}"
         for position, member in enumerate(card.members):
             yield f"    member {position} has the modules {_modules(member)}"
+
+
+def _replicas(resources: TeacherResources) -> str:
+    few, most = resources.replicas, resources.most_replicas
+    number = f"{few} to {most} replicas, as demand asks for them" if most > few else f"{few} replica{'s' * (few > 1)}"
+    gpus = f" and {resources.num_gpus:g} GPUs" if resources.num_gpus else ""
+    return f"{number}, of {resources.num_cpus:g} CPUs{gpus} each"
 
 
 def _modules(member: MemberManifest) -> str:

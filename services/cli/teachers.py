@@ -122,7 +122,10 @@ def publish(
     alias: Annotated[str | None, typer.Option(help="Let NAME@ALIAS mean this version once it is READY.")] = None,
     resources: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help='What a replica takes, such as \'{"num_gpus": 1, "replicas": 2}\'.'),
+        typer.Option(
+            metavar="JSON",
+            help='What a replica takes and how many there may be, such as \'{"num_gpus": 1, "max_replicas": 4}\'.',
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until its check has passed or failed.")] = True,
     as_json: Json = False,

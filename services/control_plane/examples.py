@@ -60,7 +60,7 @@ VERSIONS = {
         "summary": "An ensemble of the students that three jobs left",
         "value": {
             "members": [{"source": "job", "job": f"member-{seed}-abc234"} for seed in range(3)],
-            "resources": {"num_cpus": 0.5, "replicas": 1},
+            "resources": {"num_cpus": 0.5, "replicas": 1, "max_replicas": 4},
             "alias": "prod",
         },
     },

@@ -2,8 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
+
 from distill.contracts.base import now
 from distill.contracts.facts import TeacherAwaited, TeacherReturned
+from distill.contracts.teachers import TeacherResources
 from services.cli.cards import job_card, version_lines
 from tests.services.control_plane.records import MANIFEST, NOON, a_running_job, a_version, after, said
 
@@ -23,6 +26,18 @@ def test_a_version_names_the_modules_that_terms_on_features_may_name():
     lines = list(version_lines(a_version()))
     assert "    member 0 has the modules stages.0 (16)" in lines
     assert sum("has the modules" in line for line in lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("resources", "line"),
+    [
+        ({}, "1 replica, of 0.5 CPUs each"),
+        ({"replicas": 2, "num_gpus": 1}, "2 replicas, of 0.5 CPUs and 1 GPUs each"),
+        ({"max_replicas": 4}, "1 to 4 replicas, as demand asks for them, of 0.5 CPUs each"),
+    ],
+)
+def test_a_version_says_how_many_replicas_there_may_be_and_what_each_takes(resources: dict[str, int], line: str):
+    assert f"    {line}" in version_lines(a_version(resources=TeacherResources(**resources)))
 
 
 def test_of_many_modules_the_outermost_are_shown():
