@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from distill.contracts.errors import NotFinite, TeacherBusy, TooLarge
 from distill.contracts.models import TokensInput
 from distill.contracts.wire import AskHeader
 from teacher_server.batching import Batcher, rows_of_batch
 from teacher_server.pending import Computed
+from teacher_server.runner import Ensemble
 from tests.teacher_server.slow_ensemble import BAD, BREAKS, LARGE, SlowEnsemble
-from tests.teacher_server.small_teachers import IMAGE
+from tests.teacher_server.small_teachers import IMAGE, folder_of
 
 Asking = Callable[..., "asyncio.Task[Computed]"]
 
@@ -71,6 +73,22 @@ async def test_requests_that_wait_are_computed_together_and_answered_each_alone(
     answers = await asyncio.gather(first, *others)
     assert ensemble.batches == [[1], [3, 4, 5, 6, 7, 8]]
     assert [answer_to(computed) for computed in answers] == [[1], [3, 4], [5], [6, 7, 8]]
+
+
+async def test_rows_are_answered_bit_for_bit_the_same_in_whatever_company(trio, settings, rows):
+    folder = folder_of(settings, "trio")
+    real = Ensemble.load(folder, digest=trio.digest, device=torch.device("cpu"), max_batch_rows=64)
+    batcher = Batcher(real, teacher="trio@1", threads=1)
+    ask = AskHeader(request_id="r", num_rows=1, top_k=2)
+    windows = [rows(size, seed=size).numpy() for size in (1, 5, 100, 31)]
+    together = await asyncio.gather(
+        *(batcher.compute(ask, window, (2, 0), arrived=time.monotonic()) for window in windows)
+    )
+    for window, computed in zip(windows, together, strict=True):
+        alone = real.answer(window, members=(2, 0), precision="fp16", top_k=2, taps=())
+        assert computed.tensors.keys() == alone.keys()
+        assert all(np.array_equal(computed.tensors[key], alone[key]) for key in alone)
+    batcher.close()
 
 
 async def test_a_window_larger_than_a_batch_is_answered_whole_and_in_order(batcher, ensemble):
