@@ -18,6 +18,7 @@ from distill.contracts.wire import BookKey
 from teacher_server.book.keeper import Keeper
 from teacher_server.book.pages import Rows
 from teacher_server.book.shelf import Shelf
+from teacher_server.book.volume import Volume
 from teacher_server.memory import Consulted
 from teacher_server.window import Array
 
@@ -44,16 +45,13 @@ class AnswerBook:
 
     async def consult(self, key: BookKey, digests: Array, *, claimant: str) -> Consulted:
         """What is known of rows with these digests (N, 16); what nobody computes becomes the claimant's."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOAD_S):
-                await self._keeper.opened(key)
-        return self._keeper.volume(key).consult(digests, claimant, self._clock())
+        return (await self._soon(key)).consult(digests, claimant, self._clock())
 
     async def wait(self, key: BookKey, digests: Array, *, claimant: str, timeout_s: float) -> Consulted:
         """The same, as soon as something of these rows is known or free, or after ``timeout_s``."""
         until = time.monotonic() + timeout_s
         while True:
-            volume = await self._keeper.opened(key)
+            volume = await self._soon(key)
             consulted = volume.consult(digests, claimant, self._clock())
             left_s = until - time.monotonic()
             if consulted.known_N.any() or consulted.mine_N.any() or left_s <= 0:
@@ -134,9 +132,12 @@ class AnswerBook:
         await self._keeper.fit_memory()
 
     def close(self) -> None:
-        """Save everything, and wait for it.
-
-        Raises:
-            OSError: the storage doesn't take it.
-        """
+        """Save everything, and wait for it."""
         self._keeper.save_now()
+
+    async def _soon(self, key: BookKey) -> Volume:
+        """The book of ``key``, with its pages if they come within `LOAD_S`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOAD_S):
+                await self._keeper.opened(key)
+        return self._keeper.volume(key)

@@ -104,10 +104,14 @@ class Keeper:
     def save_now(self) -> None:
         """Write everything, and wait for it: the process ends."""
         for volume in self:
-            if volume.pages is not None and volume.num_unsaved:
-                pages = volume.pages
+            pages = volume.pages
+            if pages is None or not pages.num_unsaved:
+                continue
+            try:
                 self._shelf.save(volume.key, pages.rows(pages.num_saved, pages.num_rows))
                 pages.num_saved = pages.num_rows
+            except OSError:
+                log.exception("%d rows could not be saved, and are lost", pages.num_unsaved)
 
     def _is_due(self, volume: Volume) -> bool:
         now = self._clock()
@@ -130,7 +134,12 @@ class Keeper:
 
     async def _make_room(self) -> None:
         by_id = {book_id(volume.key): volume for volume in self._by_use()}
-        for name in await asyncio.to_thread(self._shelf.make_room, list(by_id)):
+        try:
+            deleted = await asyncio.to_thread(self._shelf.make_room, list(by_id))
+        except OSError:
+            log.exception("old answer books could not be deleted: they take more room than they may")
+            return
+        for name in deleted:
             if name in by_id:
                 by_id[name].let_go()
 

@@ -38,7 +38,10 @@ def write_segment(folder: Path, rows: Rows, *, book: str) -> Path:
     path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
     metadata = {"format": FORMAT, "book": book, "checksum": _checksum(rows)}
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in _tensors(rows).items()}
-    write_whole(path, lambda part: save_file(tensors, part, metadata=metadata))
+    try:
+        write_whole(path, lambda part: save_file(tensors, part, metadata=metadata))
+    except SafetensorError as error:  # what a full disk looks like through safetensors
+        raise OSError(f"a segment of {rows.num_bytes} bytes can't be written to {folder}: {error}") from error
     return path
 
 
@@ -73,7 +76,7 @@ def load_segments(folder: Path, *, book: str, max_bytes: int) -> Pages:
         max_bytes: of memory; segments beyond it are left unread.
 
     Raises:
-        OSError: the storage doesn't give or take a file.
+        OSError: the storage doesn't give a file.
     """
     for left_over in folder.glob(".*"):
         log.warning("%s was left half written: removed", left_over)
@@ -83,10 +86,7 @@ def load_segments(folder: Path, *, book: str, max_bytes: int) -> Pages:
     # small ones first, so that together they are the first rows
     small = [path for path, size in sizes.items() if size < SMALL_BYTES and _read_into(pages, path, book, max_bytes)]
     if len(small) > MAX_SMALL_SEGMENTS:
-        # the one first: a crash in between leaves rows twice, and the first stays
-        write_segment(folder, pages.rows(0, pages.num_rows), book=book)
-        for path in small:
-            path.unlink(missing_ok=True)
+        _merge(small, pages.rows(0, pages.num_rows), book)
     for path, size in sizes.items():
         if size >= SMALL_BYTES:
             _read_into(pages, path, book, max_bytes)
@@ -120,6 +120,17 @@ def _read_into(pages: Pages, path: Path, book: str, max_bytes: int) -> bool:
         )
         return False
     return True
+
+
+def _merge(segments: list[Path], rows: Rows, book: str) -> None:
+    """Put one segment with their rows in the place of many."""
+    try:
+        # the one first: a crash in between leaves rows twice, and the first stays
+        write_segment(segments[0].parent, rows, book=book)
+        for path in segments:
+            path.unlink(missing_ok=True)
+    except OSError:
+        log.exception("%d small segments of answer book %s could not become one: they stay", len(segments), book)
 
 
 def _checksum(rows: Rows) -> str:

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -26,11 +27,12 @@ def book_id(key: BookKey) -> str:
 
 
 class Shelf:
-    """The books below one folder. Its methods wait for the disk: call them in a thread."""
+    """The books below one folder. Its methods wait for the disk, and for one another: call them in threads."""
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self._one_at_a_time = threading.Lock()
 
     def load(self, key: BookKey, *, max_bytes: int) -> Pages:
         """What storage knows of a book, up to ``max_bytes`` of memory; nothing, if it was never saved.
@@ -39,10 +41,11 @@ class Shelf:
             OSError: the storage doesn't give it.
         """
         folder = self._folder_of(key)
-        if not folder.is_dir():
-            return Pages()
-        self._label(key)
-        return load_segments(folder, book=book_id(key), max_bytes=max_bytes)
+        with self._one_at_a_time:
+            if not folder.is_dir():
+                return Pages()
+            self._label(key)
+            return load_segments(folder, book=book_id(key), max_bytes=max_bytes)
 
     def save(self, key: BookKey, rows: Rows) -> None:
         """Write rows to a segment of their own; of a book that takes all the room by itself, no more is written.
@@ -50,14 +53,9 @@ class Shelf:
         Raises:
             OSError: the storage doesn't take it.
         """
-        self._label(key)
         folder = self._folder_of(key)
-        if _size(folder) + rows.num_bytes > self._max_bytes:
-            log.warning(
-                "answer book %s is full, all books may take %d bytes: no more is saved", folder, self._max_bytes
-            )
-            return
-        write_segment(folder, rows, book=book_id(key))
+        with self._one_at_a_time:
+            self._save(key, folder, rows)
 
     def refuse(self, key: BookKey) -> Path | None:
         """Move a book's folder aside, and say where to; None if storage knows nothing of it.
@@ -66,7 +64,8 @@ class Shelf:
             OSError: the storage doesn't do it.
         """
         folder = self._folder_of(key)
-        return put_aside(folder, REFUSED) if folder.is_dir() else None
+        with self._one_at_a_time:
+            return put_aside(folder, REFUSED) if folder.is_dir() else None
 
     def make_room(self, in_memory: Sequence[str]) -> list[str]:
         """Delete books until all fit, refused ones first, then those least recently used; the last one always stays.
@@ -76,7 +75,23 @@ class Shelf:
 
         Returns:
             Names of the folders that were deleted.
+
+        Raises:
+            OSError: the storage doesn't do it.
         """
+        with self._one_at_a_time:
+            return self._make_room(in_memory)
+
+    def _save(self, key: BookKey, folder: Path, rows: Rows) -> None:
+        self._label(key)
+        if _size(folder) + rows.num_bytes > self._max_bytes:
+            log.warning(
+                "answer book %s is full, all books may take %d bytes: no more is saved", folder, self._max_bytes
+            )
+            return
+        write_segment(folder, rows, book=book_id(key))
+
+    def _make_room(self, in_memory: Sequence[str]) -> list[str]:
         order = {book: place for place, book in enumerate(in_memory)}
         folders = [path for path in self._folder.iterdir() if path.is_dir()] if self._folder.is_dir() else []
         folders.sort(key=lambda path: (not path.name.endswith(REFUSED), order.get(path.name, -1), _used_at(path)))

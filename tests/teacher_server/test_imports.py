@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
     [
         ("teacher_server.app", "torch"),
         ("teacher_server.check", "torch"),
+        ("teacher_server.book.app", "torch"),
+        ("teacher_server.book.line", "torch"),
         ("teacher_server.client", "distill.science"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from distill.contracts.errors import InvalidAnswer
+from teacher_server.book import book as book_module
 from teacher_server.book import keeper
 from teacher_server.book.book import AnswerBook
 from teacher_server.book.claims import SILENCE_S
@@ -189,6 +190,15 @@ async def test_storage_that_fails_costs_no_answer_and_is_tried_again(tmp_path, c
     assert Shelf(folder, max_bytes=ROOM).load(KEY, max_bytes=ROOM).num_rows == 1
 
 
+async def test_a_book_that_comes_slowly_from_storage_knows_nothing_meanwhile(make_book, monkeypatch):
+    book = await saved_book(make_book, [1])
+    monkeypatch.setattr(book_module, "LOAD_S", 0)
+    assert await ask(book, [1]) == ([], [1])
+    async with asyncio.timeout(10):
+        while not (await ask(book, [1]))[0]:  # noqa: ASYNC110 - it is loaded in a thread
+            await asyncio.sleep(0.001)
+
+
 # how much there is room for
 
 
@@ -247,8 +257,9 @@ async def test_a_book_from_storage_is_hidden_from_students_until_a_replica_confi
 async def test_a_student_that_asks_for_a_book_on_storage_has_it_loaded(make_book):
     book = await saved_book(make_book, [1])
     assert recalled(book, [1]) == []
-    while not book.describe()["books"]:  # noqa: ASYNC110 - it is loaded in a thread
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(10):
+        while not book.describe()["books"]:  # noqa: ASYNC110 - it is loaded in a thread
+            await asyncio.sleep(0.001)
 
 
 async def test_a_refused_book_is_moved_aside_and_begins_anew(make_book, tmp_path, caplog):

@@ -3,9 +3,11 @@
 import logging
 
 import pytest
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from distill.contracts.errors import InvalidAnswer
+from teacher_server.book import segments
 from teacher_server.book.pages import Rows
 from teacher_server.book.segments import load_segments, read_segment, write_segment
 from tests.teacher_server.book.rows import answers_to, digests_of, numbers_in, rows_of
@@ -115,8 +117,24 @@ def test_a_segment_of_another_form_than_the_first_is_put_aside(tmp_path):
     assert len(list(tmp_path.glob("*.aside"))) == 1
 
 
-def metadata_of(path):
-    from safetensors import safe_open
+def test_a_full_disk_is_an_error_of_the_storage_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("No space left on device")
 
+    monkeypatch.setattr(segments, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_segment(tmp_path, rows_of([1]), book=BOOK)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_segments_that_cannot_become_one_are_used_as_they_are(tmp_path, monkeypatch):
+    for number in range(12):
+        write_segment(tmp_path, rows_of([number]), book=BOOK)
+    monkeypatch.setattr(segments, "write_whole", lambda *_: (_ for _ in ()).throw(OSError("No space left")))
+    assert load(tmp_path) == list(range(12))
+    assert len(list(tmp_path.glob("*.safetensors"))) == 12
+
+
+def metadata_of(path):
     with safe_open(path, framework="np") as file:
         return file.metadata()
