@@ -22,11 +22,12 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Self
 
-from distill.contracts.errors import DependencyDown, InvalidAnswer, TeacherUnavailable
+from distill.contracts.errors import DependencyDown, InvalidAnswer, NotFound, TeacherUnavailable
 from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import ResolvedTeacher
 from distill.contracts.wire import AnswerHeader, AnswerPrecision
 from teacher_server.ahead import Batch, Rows, as_array, ask_ahead
+from teacher_server.door.patience import patience_s
 from teacher_server.remote_answer import RemoteAnswer, TopClasses, join
 from teacher_server.remote_line import RemoteLine
 from teacher_server.reservation import HeldReservation
@@ -37,10 +38,8 @@ __all__ = ["PendingAnswer", "RemoteAnswer", "RemotePool", "TopClasses"]
 WINDOW_ROWS = 1024
 WINDOW_BYTES = 16 * 2**20
 """Of one request; what is asked beyond is split."""
-GRACE_S = 10.0
-SLOWNESS = 10.0
-"""A replica takes up a window within the deadline; it may then take so many times as long for it as its manifest says,
-for a busy machine's sake. What isn't here after that and `GRACE_S` is lost."""
+DOOR_S = 5.0
+"""What the door itself may take, beyond its patience with a replica."""
 LOOK_S = 0.2
 
 
@@ -115,18 +114,9 @@ class RemotePool:
             TeacherUnavailable: not after ``timeout_s``.
             InvalidAnswer: the door's reservation is of another version.
         """
-        line, until, trouble = self._line(), time.monotonic() + timeout_s, "no replica answers"
+        line, until = self._line(), time.monotonic() + timeout_s
         try:
-            while True:
-                try:
-                    seen = line.look()
-                except DependencyDown as error:
-                    trouble = error.message
-                else:
-                    if seen.digest != self.teacher.digest:
-                        raise InvalidAnswer(f"the door holds another version of {seen.teacher} than was reserved")
-                    if seen.ready:
-                        return
+            while trouble := self._trouble(line):
                 if time.monotonic() > until:
                     raise TeacherUnavailable(f"{self.teacher.reference} is not ready: {trouble}")
                 self._stop.wait(LOOK_S)
@@ -183,9 +173,17 @@ class RemotePool:
         self.close()
 
     def _line(self) -> RemoteLine:
-        slowest_s = SLOWNESS * WINDOW_ROWS / self.teacher.manifest.rows_per_s
-        patience_s = self._asked.deadline_s + slowest_s + GRACE_S
-        return RemoteLine(self.reservation, patience_s=patience_s, give_up_s=self._give_up_s, stop=self._stop)
+        longest_s = patience_s(WINDOW_ROWS, deadline_s=self._asked.deadline_s, teacher=self.teacher) + DOOR_S
+        return RemoteLine(self.reservation, patience_s=longest_s, give_up_s=self._give_up_s, stop=self._stop)
+
+    def _trouble(self, line: RemoteLine) -> str:
+        try:
+            seen = line.look()
+        except (DependencyDown, NotFound) as error:
+            return error.message
+        if seen.digest != self.teacher.digest:
+            raise InvalidAnswer(f"the door holds another version of {seen.teacher} than was reserved")
+        return "" if seen.ready else "no replica answers"
 
     def _work(self, line: RemoteLine) -> None:
         while (window := self._waiting.get()) is not None:

@@ -102,12 +102,14 @@ def _opened(url: str, timeout_s: float) -> tuple[HTTPConnection, str]:
 
 
 def _error_of(status: int, body: bytes, where: str) -> StillhouseError:
-    otherwise = BY_STATUS.get(status, StillhouseError)
+    otherwise = BY_STATUS.get(status, DependencyDown if status >= 500 else StillhouseError)
     try:
         document: dict[str, Any] = dict(json.loads(body))
         details = {name: document.get(name) for name in ("field", "expected", "got", "hint")}
         problem = Problem(code=document["code"], message=document["detail"], **details)
     except (ValueError, TypeError, KeyError):
-        return otherwise(f"{where} answered {status} without saying why: is it a Stillhouse server?")
+        # whoever stands before a server of ours, while that is not there
+        kind = DependencyDown if status == 404 else otherwise
+        return kind(f"{where} answered {status} without saying why: is it a Stillhouse server?")
     kind = errors_by_code().get(problem.code, otherwise)
     return kind(problem.message, **problem.model_dump(exclude={"code", "message"}, exclude_none=True))

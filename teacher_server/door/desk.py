@@ -15,20 +15,15 @@ from starlette.responses import JSONResponse, Response
 
 from distill.contracts.errors import InvalidSpec, NotFound, Problem
 from distill.contracts.pool import Reservation
-from distill.contracts.teachers import ResolvedTeacher
 from distill.contracts.wire import AskHeader
 from teacher_server.door import body
+from teacher_server.door.patience import patience_s
 from teacher_server.door.problems import answer, problem_of
 from teacher_server.door.reading import Reading
 from teacher_server.door.reservations import Reservations
 from teacher_server.door.teachers import Teachers
 from teacher_server.door.views import ReservedTeacher
 from teacher_server.window import Array, read_header
-
-GRACE_S = 5.0
-SLOWNESS = 10.0
-"""A replica takes up a window within the deadline, or refuses it; it may then take so many times as long for it as its
-manifest says, for a busy machine's sake. What isn't here after that and `GRACE_S` is lost."""
 
 Route = Callable[[Request, Reservation], Coroutine[Any, Any, Response]]
 
@@ -79,7 +74,7 @@ class Desk:
                 reservation.teacher,
                 asked.model_dump(mode="json"),
                 tensors,
-                patience_s=_patience(ask, reservation.teacher),
+                patience_s=patience_s(ask.num_rows, deadline_s=ask.deadline_s, teacher=reservation.teacher),
             )
         return Response(body.pack(header, answered), media_type=body.MEDIA_TYPE)
 
@@ -93,7 +88,3 @@ def _read(sent: bytes) -> tuple[AskHeader, dict[str, Array]]:
             expected=f"safetensors with 'inputs', and an AskHeader as JSON under '{body.HEADER}' in its metadata",
         ) from error
     return read_header(header), tensors
-
-
-def _patience(ask: AskHeader, teacher: ResolvedTeacher) -> float:
-    return ask.deadline_s + SLOWNESS * ask.num_rows / teacher.manifest.rows_per_s + GRACE_S

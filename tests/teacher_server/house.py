@@ -59,7 +59,9 @@ class House:
     def _open(self, spec: ReservationSpec) -> Reservation:
         self.opened.append(spec.model_dump())
         identity = f"r-{len(self.opened)}"
-        return a_reservation(identity, life_s=self.life_s, teacher=self.teacher, rows_per_s=spec.rows_per_s, door=self.door)
+        return a_reservation(
+            identity, life_s=self.life_s, teacher=self.teacher, rows_per_s=spec.rows_per_s, door=self.door
+        )
 
     def _keep(self, reservation: Reservation) -> str:
         self.held[reservation.id] = reservation

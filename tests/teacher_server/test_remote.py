@@ -151,6 +151,13 @@ def test_a_door_that_is_gone_is_given_up_too(house, open_pool):
         open_pool(give_up_s=0.3).ask(images(2)).result()
 
 
+def test_a_door_that_is_not_there_yet_is_waited_for(open_pool, door):
+    door.absent = [404, 500, 502]
+    assert open_pool().ask(images(2)).result().logits.shape == (2, 2, 3)
+    door.absent = [404, 500, 502]
+    open_pool().wait_ready(10)
+
+
 def test_a_bug_in_the_pool_is_not_asked_for_ever(open_pool, door):
     door.teacher.troubles = [RuntimeError("a bug")] * 5
     with pytest.raises(StillhouseError, match="a bug of ours"):

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import uvicorn
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 
 from distill.contracts import names
 from distill.contracts.base import now
@@ -188,16 +189,29 @@ class DoorWithoutCluster:
         self.teacher, self.shelf, self.clock = Adder(), Shelf(*held), Clock()
         reservations = Reservations(self.shelf, clock=self.clock.monotonic, today=self.clock.today)  # type: ignore[arg-type]
         reading = Reading(max_held_bytes=max_bytes, max_body_bytes=max_bytes, read_s=read_s)
+        self.absent: list[int] = []
+        """Statuses with which a proxy answers first, while the door is not there."""
         self.desk = Desk(reservations, self.teacher, reading)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """As Serve calls it."""
+        if self.absent:
+            await self._refuse(send)
+            return
         response = await self.desk.handle(Request({**scope, "root_path": names.DOOR_PREFIX}, receive, send))
         await response(scope, receive, send)
+
+    async def _refuse(self, send: Any) -> None:
+        status = self.absent.pop(0)
+        await PlainTextResponse("not ours", status_code=status)({"type": "http"}, _nothing, send)
 
     def client(self) -> httpx.AsyncClient:
         """Of this process, without a socket."""
         return httpx.AsyncClient(transport=httpx.ASGITransport(self), base_url=f"http://door{names.DOOR_PREFIX}")
+
+
+async def _nothing() -> Any:
+    return {"type": "http.disconnect"}
 
 
 @contextmanager
