@@ -114,6 +114,7 @@ def teachers_here(record: JobRecord, settings: NodeSettings, taps: Sequence[Memb
         record.teachers,
         storage=settings.storage,
         precision=record.spec.answers.precision,
+        top_k=record.spec.answers.top_k,
         taps=taps,
         plugins=settings.plugins,
     )

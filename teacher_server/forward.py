@@ -19,13 +19,13 @@ from teacher_server.window import tap_key
 
 
 class Forward:
-    """Members on one device, in evaluation mode."""
+    """Of members on one device, in evaluation mode."""
 
     def __init__(
         self, members: Sequence[Classifier], *, device: torch.device, precision: ComputePrecision, fused: bool
     ) -> None:
-        """Move the members to ``device``; the arguments are those of `runner.Ensemble`."""
-        self._members = [member.to(device).eval() for member in members]
+        """The arguments are those of `runner.Ensemble`."""
+        self._members = list(members)
         groups = groups_of(self._members) if fused else []
         self._groups = [FusedGroup(group, [self._members[position] for position in group]) for group in groups]
         self._device = device

@@ -6,10 +6,9 @@ memory, computes everything again in every epoch and job, and shares with nobody
 Shapes: N rows, M members of all teachers together, C classes.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,18 +16,26 @@ from torch import Tensor
 from distill.contracts import names
 from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import ResolvedTeacher
+from distill.contracts.wire import AnswerPrecision
+from distill.science.compact import CompactLogits
+from distill.science.top_classes import check_top_k
 from teacher_server.parts import Part, parts_of
 from teacher_server.runner import Ensemble
-from teacher_server.window import LOGITS, tap_key
+from teacher_server.window import LOGITS, TOP_CLASSES, TOP_LOG_PROBS, TOP_TAIL, tap_key
 
 
 @dataclass(frozen=True)
 class LocalAnswer:
     """An answer that is there at once."""
 
-    logits_NMC: Tensor  # noqa: N815 - the name carries the shape
+    logits: CompactLogits
     members: tuple[int, ...]
     features: dict[tuple[int, str], Tensor]
+
+    @property
+    def logits_NMC(self) -> Tensor:  # noqa: N802 - the name carries the shape
+        """(N, M, C), dense; of the greatest classes alone it is made of their log-probabilities."""
+        return self.logits.dense()
 
     def result(self) -> "LocalAnswer":
         """Itself."""
@@ -43,21 +50,37 @@ class LocalPool:
         teachers: Sequence[ResolvedTeacher],
         *,
         storage: Path,
-        precision: Literal["fp32", "fp16"],
+        precision: AnswerPrecision,
+        top_k: int | None = None,
         taps: Sequence[MemberTap] = (),
         device: torch.device | str = "cpu",
         max_batch_rows: int = 1024,
         plugins: Collection[str] = (),
     ) -> None:
-        """Load every member from the storage root; ``plugins`` are the import paths that members may name.
+        """Load every member from the storage root.
+
+        Args:
+            teachers: in job-file order.
+            storage: the root.
+            precision: of logits and taps.
+            top_k: only so many classes, with the mass of the others; left out: logits of all.
+            taps: what is wanted beside logits; members are counted over all teachers, in job-file order.
+            device: where all members run.
+            max_batch_rows: rows of one forward pass.
+            plugins: the import paths that members may name.
 
         Raises:
-            InvalidSpec: a member is a plugin that is not among them.
+            InvalidSpec: a member is a plugin that is not among them, or there are no more classes than ``top_k``.
             InvalidWeights: what lies on storage is not the version that a teacher's digest names.
         """
+        for teacher in teachers:
+            if top_k is not None:
+                check_top_k(top_k, len(teacher.manifest.classes))
         self.rows_asked = 0
+        self.rows_recalled = 0
         self.wait_s = 0.0
         self._precision = precision
+        self._top_k = top_k
         self._taps = tuple(taps)
         self._ensembles = [
             Ensemble.load(
@@ -77,7 +100,7 @@ class LocalPool:
         answered = [(part, self._answer(part, inputs)) for part in parts]
         self.rows_asked += len(inputs) * len(parts)
         return LocalAnswer(
-            logits_NMC=torch.cat([tensors[LOGITS] for _, tensors in answered], dim=1),
+            logits=CompactLogits.join([self._logits(tensors) for _, tensors in answered], dim=1),
             members=tuple(part.start + member for part, _ in answered for member in part.members),
             features={
                 (part.start + asked.member, asked.tap.key): tensors[tap_key(asked.member, asked.tap)]
@@ -90,6 +113,16 @@ class LocalPool:
         ensemble = self._ensembles[part.teacher]
         ensemble.check_taps(part.taps, part.members)
         answered = ensemble.answer(
-            inputs.detach().contiguous().numpy(), members=part.members, precision=self._precision, taps=part.taps
+            inputs.detach().contiguous().numpy(),
+            members=part.members,
+            precision=self._precision,
+            top_k=self._top_k,
+            taps=part.taps,
         )
         return {key: torch.from_numpy(tensor) for key, tensor in answered.items()}
+
+    def _logits(self, tensors: Mapping[str, Tensor]) -> CompactLogits:
+        if self._top_k is None:
+            return CompactLogits.of(tensors[LOGITS])
+        top = (tensors[TOP_LOG_PROBS], tensors[TOP_CLASSES], tensors[TOP_TAIL])
+        return CompactLogits(top, self._ensembles[0].num_classes)

@@ -63,11 +63,12 @@ class Ensemble:
         """
         self.input = input
         self.num_classes = num_classes
-        self.num_members = len(members)
         self.batch_rows = max(ROW_MULTIPLE, max_batch_rows // ROW_MULTIPLE * ROW_MULTIPLE)
         """The most rows of one `launch`."""
         self._name = name
-        self._forward = Forward(members, device=device, precision=precision, fused=fused)
+        self._members = [member.to(device).eval() for member in members]
+        self.num_members = len(self._members)
+        self._forward = Forward(self._members, device=device, precision=precision, fused=fused)
         self.is_fused = self._forward.is_fused
         """Whether some members run as one forward pass."""
         self._shapes = list(taps)

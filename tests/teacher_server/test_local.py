@@ -8,8 +8,9 @@ from distill.contracts.errors import InvalidSpec
 from distill.contracts.job import JobSpec
 from distill.contracts.models import PluginModel
 from distill.contracts.settings import NodeSettings
-from distill.contracts.teachers import CheckedMember, MemberFromFile
+from distill.contracts.teachers import CheckedMember, MemberFromFile, ResolvedTeacher
 from examples.in_process import a_record, publish, teachers_here
+from teacher_server.local import LocalPool
 from tests.teacher_server.small_teachers import CLASSES, IMAGE
 
 OURS = "tests.student_worker.own_nets:net"
@@ -49,3 +50,20 @@ def test_a_member_of_the_operators_own_answers_in_this_process_where_the_node_li
     torch.testing.assert_close(logits_NMC, torch.tensor([1.0, 902.0]).reshape(2, 1, 1).expand(2, 1, 4))
     with pytest.raises(InvalidSpec, match="not on the list of the operator"):
         teachers_here(record, settings, ())
+
+
+def test_the_greatest_classes_are_told_as_the_pool_tells_them(trio: ResolvedTeacher, settings: NodeSettings, rows):
+    asked = {"storage": settings.storage, "max_batch_rows": 64}
+    dense = LocalPool([trio, trio], precision="fp32", **asked).ask(rows(70), members=[0, 2, 4]).result()
+    top = LocalPool([trio, trio], precision="fp16", top_k=3, **asked).ask(rows(70), members=[0, 2, 4]).result()
+    assert top.members == (0, 2, 4)
+    # with one class left out, its mass is the tail: nothing is lost but half precision's rounding
+    expected_NMC = dense.logits_NMC.softmax(-1)
+    torch.testing.assert_close(top.logits_NMC.exp(), expected_NMC, atol=1e-3, rtol=0)
+    assert [tensor.dtype for tensor in top.logits.tensors] == [torch.float16, torch.uint16, torch.float32]
+    torch.testing.assert_close(top.logits[1:3].dense(), top.logits_NMC[1:3])
+
+
+def test_more_of_the_greatest_classes_than_there_are_others_are_refused_at_once(trio, settings):
+    with pytest.raises(InvalidSpec, match="leave top_k out"):
+        LocalPool([trio], storage=settings.storage, precision="fp16", top_k=4)

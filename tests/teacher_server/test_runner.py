@@ -277,7 +277,7 @@ def test_members_of_one_architecture_take_one_forward_pass_where_all_are_asked_a
     assert groups_of(alike) == [[0, 2], [1, 4]]
     ensemble = an_ensemble(alike, fused=True)
     passes = []
-    for position, member in enumerate(ensemble._forward._members):
+    for position, member in enumerate(ensemble._members):
         member.register_forward_hook(lambda *_, position=position: passes.append(position))
     the_answer(ensemble, rows(40))
     assert sorted(passes) == [0, 1, 3]  # the first of a group stands for it
@@ -293,7 +293,7 @@ def test_fused_members_hold_their_weights_once(alike):
     ensemble = an_ensemble(alike, fused=True)
     forward = ensemble._forward
     for member in (0, 2):
-        [own] = [weight for name, weight in forward._members[member].named_parameters() if name == "net.head.weight"]
+        [own] = [weight for name, weight in ensemble._members[member].named_parameters() if name == "net.head.weight"]
         assert (
             own.untyped_storage().data_ptr()
             == forward._groups[0]._weights["net.head.weight"].untyped_storage().data_ptr()
