@@ -28,6 +28,8 @@ class Consulted:
     """Tensors (K, ...) of the known rows, in their order; empty if none is known."""
     edition: str = ""
     """Names the book as it is now: one that was loaded or begun anew has another, and must be checked again."""
+    is_confirmed: bool = True
+    """Whether students may have it already."""
 
 
 def nothing_known(num_rows: int) -> Consulted:

@@ -101,21 +101,22 @@ class Recalling:
             return consulted.known_N
         fault = await self._checks.fault(consulted.edition, lambda: self._check(known_K, consulted))
         if fault is None:
+            if not consulted.is_confirmed:
+                await self._memory.confirm(self._window.key, consulted.edition)
             self._put(known_K, consulted.answers)
             return consulted.known_N & False
         await self._memory.refuse(self._window.key, consulted.edition, fault)
         return consulted.known_N
 
     async def _check(self, known_K: Array, consulted: Consulted) -> str | None:
-        """Compute a sample of what is known; what differs, or None, and then the book may know it."""
+        """Compute a sample of what is known, and say what differs; None: nothing."""
         sample_S = sample_of(np.arange(len(known_K)), SAMPLE_ROWS)
         live = await self._compute(known_K[sample_S])
         differs = difference(live, {name: part[sample_S] for name, part in consulted.answers.items()})
-        key = self._window.key
         if differs is None:
-            await self._memory.confirm(key, consulted.edition)
             return None
-        log.error("what the answer book says for teacher %s is not what it says today: %s", key.teacher, differs)
+        teacher = self._window.key.teacher
+        log.error("what the answer book says for teacher %s is not what it says today: %s", teacher, differs)
         return f"of {len(sample_S)} rows computed again, {differs}"
 
     async def _wait(self) -> None:

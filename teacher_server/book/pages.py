@@ -84,7 +84,7 @@ class Pages:
 
     def take(self, rows_K: Array) -> dict[str, Array]:
         """Answers (K, ...) of these rows: copies."""
-        return {name: tensor[rows_K] for name, tensor in self._answers_R.items()} if len(rows_K) else {}
+        return {name: tensor.take(rows_K, axis=0) for name, tensor in self._answers_R.items()} if len(rows_K) else {}
 
     def add(self, rows: Rows) -> int:
         """Keep those that are new, and say how many they are.

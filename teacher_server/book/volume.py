@@ -70,7 +70,7 @@ class Volume:
     def known(self, digests: Array) -> Consulted:
         """What is known, without a claim on the rest."""
         known_N, answers = self._find(digests)
-        return Consulted(known_N, np.zeros(len(digests), bool), answers, self.edition)
+        return Consulted(known_N, np.zeros(len(digests), bool), answers, self.edition, self.is_confirmed)
 
     def consult(self, digests: Array, claimant: str, now: float) -> Consulted:
         """What is known, nothing while the pages are on their way, and what of the rest is the claimant's."""
@@ -78,7 +78,7 @@ class Volume:
         mine_N = np.zeros(len(digests), bool)
         if not known_N.all():
             mine_N[~known_N] = self.claims.take(digest_keys(digests[~known_N]), claimant, now)
-        return Consulted(known_N, mine_N, answers, self.edition)
+        return Consulted(known_N, mine_N, answers, self.edition, self.is_confirmed)
 
     def hand_in(self, rows: Rows, *, max_bytes: int, now: float) -> None:
         """Keep answers, as far as ``max_bytes`` of memory go, and end the claims on their rows.

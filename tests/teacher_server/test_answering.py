@@ -293,6 +293,18 @@ async def test_a_tampered_book_with_a_right_checksum_is_refused_and_its_rows_com
     assert sum(one.device.computed.values()) == 500 + SAMPLE_ROWS
 
 
+async def test_a_confirmation_that_was_lost_is_given_again_by_the_next_window(pair, book, tmp_path, monkeypatch):
+    on_storage(tmp_path, range(100))
+    one, _ = pair
+    with monkeypatch.context() as lost:
+        lost.setattr(one.memory, "confirm", NoMemory().confirm)
+        await ask(one, range(100))
+    digests = row_digests(inputs_of(range(100)))
+    assert not book.recall(KEY, digests).known_N.any()
+    await ask(one, range(100))
+    assert book.recall(KEY, digests).known_N.all()
+
+
 async def test_windows_at_once_on_a_tampered_book_all_get_right_answers(pair, tmp_path):
     on_storage(tmp_path, range(500), with_another_top_class)
     await asyncio.gather(*(ask(replica, range(500)) for replica in pair for _ in range(3)))
