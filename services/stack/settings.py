@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from distill.contracts.base import Spec
-from distill.contracts.settings import listed
+from distill.contracts.settings import ANSWERS_DISK_BYTES, ANSWERS_MEMORY_BYTES, listed
 
 DEFAULT_PORT = 8470
 
@@ -22,6 +22,8 @@ class StackSettings(Spec):
     """Left out: ``cache`` in the state folder."""
     fashion_mnist: Path | None = None
     plugins: tuple[str, ...] = ()
+    answers_memory_bytes: int = ANSWERS_MEMORY_BYTES
+    answers_disk_bytes: int = ANSWERS_DISK_BYTES
     door_port: int | None = None
     """Of the pool's HTTP door; left out: the one after the control plane's, or any that is free."""
 
@@ -36,6 +38,8 @@ class StackSettings(Spec):
             cache=_folder(environment.get("STILLHOUSE_CACHE")),
             fashion_mnist=_folder(environment.get("STILLHOUSE_FASHION_MNIST")),
             plugins=listed(environment.get("STILLHOUSE_PLUGINS", "")),
+            answers_memory_bytes=int(environment.get("STILLHOUSE_ANSWERS_MEMORY_BYTES", ANSWERS_MEMORY_BYTES)),
+            answers_disk_bytes=int(environment.get("STILLHOUSE_ANSWERS_DISK_BYTES", ANSWERS_DISK_BYTES)),
             door_port=int(door_port) if door_port else None,
         )
 

@@ -223,6 +223,8 @@ def test_every_redis_key_is_told():
         *(make("<id>") for make in (names.progress_key, names.directive_key, names.lease_key)),
         *(make(kind) for make in (names.index_key, names.active_key)),
         names.baselines_key("<team>"),
+        *(names.TEAM_WEIGHTS_KEY, names.RESERVATIONS_KEY, names.reservation_key("<id>")),
+        *(names.load_key("<application>"), names.usage_key("<team>", "<month>"), names.usage_writer_key("<id>")),
         *(names.WAKE_KEY, names.RECONCILER_KEY, names.SCHEMA_KEY),
     ]
     assert re.findall(r"^\| `(stillhouse:\S+)` \|", ARCHITECTURE, re.M) == keys

@@ -19,6 +19,7 @@ from distill.contracts.job import AnswersSpec
 from distill.contracts.taps import MemberTap, WholeTap
 from distill.contracts.teachers import ResolvedTeacher
 from distill.science.weights import load_model
+from services.control_plane.deployment import DOOR_HOST, PROXY_LOCATION
 from teacher_server.client import AskStopped, TeacherPool
 from teacher_server.folder import member_folder
 from tests.teacher_server.small_teachers import folder_of
@@ -167,20 +168,24 @@ def test_a_tap_that_no_teacher_has_is_refused_before_anything_is_asked(trio):
 
 
 SERVE_BY_ANOTHER = """
+import sys
 import ray
 from ray import serve
 ray.init(log_to_driver=False)
 serve.shutdown()
-serve.start(proxy_location="Disabled")
+serve.start(proxy_location=sys.argv[1], http_options={"host": sys.argv[2], "port": int(sys.argv[3])})
 """
 
 
 @pytest.mark.long
-def test_serve_shut_down_and_started_again_by_another_process_is_found_again(deploy, driver_environment, trio, rows):
+def test_serve_shut_down_and_started_again_by_another_process_is_found_again(
+    deploy, stack, driver_environment, trio, rows
+):
     deploy(trio)
     pool = a_pool(trio)
     before = pool.ask(rows(4)).result()
-    command = [sys.executable, "-c", SERVE_BY_ANOTHER]
+    door = (PROXY_LOCATION, DOOR_HOST, str(stack.state.ray.door_port))
+    command = [sys.executable, "-c", SERVE_BY_ANOTHER, *door]
     subprocess.run(command, env=driver_environment, check=True, capture_output=True, timeout=60)
     answers: list[torch.Tensor] = []
     waiting = threading.Thread(target=lambda: answers.append(pool.ask(rows(4)).result().logits_NMC))
