@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from distill.contracts import names
+from distill.contracts.classes import check_top_k
 from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import ResolvedTeacher
 from distill.contracts.wire import AnswerPrecision
 from distill.science.compact import CompactLogits
-from distill.science.top_classes import check_top_k
 from teacher_server.parts import Part, parts_of
 from teacher_server.runner import Ensemble
 from teacher_server.window import LOGITS, TOP_CLASSES, TOP_LOG_PROBS, TOP_TAIL, tap_key

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distill.contracts.classes import check_top_k
 from distill.contracts.errors import InvalidSpec, InvalidWeights, NotFinite
 from distill.contracts.models import InputSpec
 from distill.contracts.taps import MemberTap, RowShape
 from distill.contracts.teachers import ComputePrecision
 from distill.contracts.wire import AnswerPrecision
 from distill.science.models import Classifier
-from distill.science.top_classes import check_top_k
 from distill.science.weights import load_model
 from teacher_server.folder import ensemble_digest, member_folder, read_manifest
 from teacher_server.forward import Forward

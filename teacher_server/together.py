@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from distill.contracts.classes import check_top_k
 from distill.contracts.errors import InvalidSpec
 from distill.contracts.job import AnswersSpec
 from distill.contracts.taps import MemberTap
@@ -26,13 +27,8 @@ def check_together(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap
                 expected=", ".join(first.manifest.classes),
                 got=", ".join(other.manifest.classes),
             )
-    if answers.top_k is not None and answers.top_k >= len(first.manifest.classes):
-        raise InvalidSpec(
-            f"the {answers.top_k} greatest of {len(first.manifest.classes)} classes are asked: leave top_k out, and all are told",
-            field="answers.top_k",
-            expected=f"less than {len(first.manifest.classes)}",
-            got=str(answers.top_k),
-        )
+    if answers.top_k is not None:
+        check_top_k(answers.top_k, len(first.manifest.classes))
     members = [member for teacher in teachers for member in teacher.manifest.members]
     for asked in taps:
         if asked.member >= len(members):

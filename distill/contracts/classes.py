@@ -1,6 +1,9 @@
-"""How two lists of class names differ, in words: what stands at a place is what a class number means."""
+"""Class names, whose place is what a class number means: how two lists differ, and how many of them can be sent alone."""
 
 from collections.abc import Sequence
+
+from distill.contracts.errors import InvalidSpec
+from distill.contracts.wire import MAX_TOP_CLASSES
 
 
 def difference(mine: Sequence[str], theirs: Sequence[str], *, me: str, they: str) -> str | None:
@@ -31,6 +34,29 @@ def difference(mine: Sequence[str], theirs: Sequence[str], *, me: str, they: str
             f"{they}"
         )
     return "; ".join(parts)
+
+
+def check_top_k(top_k: int, num_classes: int, *, field: str = "answers.top_k") -> None:
+    """See that so many of the classes can be sent.
+
+    Raises:
+        InvalidSpec: ``top_k`` leaves no other class, or the classes can't be named by uint16.
+    """
+    if not 0 < top_k < num_classes:
+        raise InvalidSpec(
+            f"the {top_k} greatest of {num_classes} classes are asked: leave top_k out for all of them, "
+            f"or give at most {num_classes - 1}",
+            field=field,
+            expected=f"1 to {num_classes - 1}, or none",
+            got=str(top_k),
+        )
+    if num_classes > MAX_TOP_CLASSES:
+        raise InvalidSpec(
+            f"top_k names classes by 16 bits, and {num_classes} are more than {MAX_TOP_CLASSES}: leave it out",
+            field=field,
+            expected=f"at most {MAX_TOP_CLASSES} classes",
+            got=str(num_classes),
+        )
 
 
 def _some(names: Sequence[str]) -> str:

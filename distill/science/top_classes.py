@@ -6,31 +6,7 @@ Shapes: N rows, M members, C classes, K classes sent.
 import torch
 from torch import Tensor
 
-from distill.contracts.errors import InvalidSpec
-from distill.contracts.wire import MAX_TOP_CLASSES
-
-
-def check_top_k(top_k: int, num_classes: int) -> None:
-    """See that so many of the classes can be sent.
-
-    Raises:
-        InvalidSpec: ``top_k`` leaves no other class, or the classes can't be named by uint16.
-    """
-    if not 0 < top_k < num_classes:
-        raise InvalidSpec(
-            f"the {top_k} greatest of {num_classes} classes are asked: leave top_k out for all of them, "
-            f"or give at most {num_classes - 1}",
-            field="answers.top_k",
-            expected=f"1 to {num_classes - 1}, or none",
-            got=str(top_k),
-        )
-    if num_classes > MAX_TOP_CLASSES:
-        raise InvalidSpec(
-            f"top_k names classes by 16 bits, and {num_classes} are more than {MAX_TOP_CLASSES}: leave it out",
-            field="answers.top_k",
-            expected=f"at most {MAX_TOP_CLASSES} classes",
-            got=str(num_classes),
-        )
+from distill.contracts.classes import check_top_k
 
 
 def top_classes(logits_NMC: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from distill.contracts.classes import difference
+from distill.contracts.classes import check_top_k, difference
 from distill.contracts.datasets import DatasetSpec, NoLabels
 from distill.contracts.ensemble import AllMembers, PerMemberHeads, SteppedMembers, Weighted
 from distill.contracts.errors import InvalidSpec, NoRoom
@@ -54,6 +54,8 @@ def check_teachers(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: s
     check_heard(spec, teachers, prefix)
     check_taps(spec, teachers, prefix)
     check_classes(spec.dataset, [teacher.manifest for teacher in teachers], prefix)
+    if teachers and spec.answers.top_k is not None:
+        check_top_k(spec.answers.top_k, len(teachers[0].manifest.classes), field=f"{prefix}answers.top_k")
 
 
 def check_members(spec: JobSpec, teachers: Sequence[ResolvedTeacher], prefix: str) -> None:

@@ -137,6 +137,8 @@ AT_SUBMIT = (
             taught({"kind": "hint", "pairs": [{"student": "stages.0", "teacher": "stage.0"}]})),
     Mistake("an unknown teacher", "unknown_teacher", "teachers.0.name",
             {"teachers": [{"name": "nobody@1"}], "objective": SOFT_TARGETS}),
+    Mistake("as many of the greatest classes as there are", "invalid_spec", "answers.top_k",
+            taught(answers={"top_k": 10})),
     Mistake("a teacher whose classes are others", "invalid_spec", "teachers.0.name",
             {"teachers": [{"name": "mistaken-for@1"}], "objective": SOFT_TARGETS, "dataset": {"source": "fashion-mnist"}}),
     Mistake("a member that the teacher doesn't have", "invalid_spec", "objective.1.target.member",
