@@ -1,5 +1,6 @@
 """The door as Serve runs it: through its HTTP proxy, to a teacher that is served, in the name of a reservation in Redis."""
 
+import asyncio
 import socket
 from urllib.parse import urlsplit
 
@@ -7,6 +8,8 @@ import httpx
 import numpy as np
 import pytest
 from ray import serve
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
 from distill.contracts import names
 from teacher_server.door.app import DoorArgs, build
@@ -69,6 +72,37 @@ def test_a_teacher_without_a_replica_is_unavailable_for_now(house):
         refused = httpx.post(f"{about}/answer", content=content, timeout=30)
     assert (refused.status_code, refused.json()["code"]) == (503, "teacher_unavailable")
     assert int(refused.headers["retry-after"]) >= 1
+
+
+@pytest.fixture
+def told(connected_ray, settings, redis):
+    """What somebody tells Redis who serves as fashion@3 and never answers."""
+    redis_url = settings.redis_url
+
+    class Waiting:
+        async def answer(self, header, tensors):
+            telling = AsyncRedis.from_url(redis_url)
+            await telling.rpush("told", "asked")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await telling.rpush("told", "taken back")
+
+    application = names.application("fashion", 3)
+    waiting = serve.deployment(Waiting, name=names.DEPLOYMENT, ray_actor_options={"num_cpus": 0})
+    serve.run(waiting.bind(), name=application, route_prefix=None)
+    # without a time-out of the socket's, which would be shorter than the wait
+    with Redis.from_url(redis_url, decode_responses=True, socket_timeout=None) as listening:
+        yield lambda: listening.blpop(["told"], timeout=60)[1]
+    serve.delete(application)
+    redis.delete("told")
+
+
+def test_a_client_that_hangs_up_takes_its_window_back_from_the_replica(house, told):
+    with RemotePool("fashion@3", rows_per_s=1000, url=house.url) as pool:
+        pool.ask(np.zeros((1, 1, 2, 2), np.uint8))
+        assert told() == "asked"
+    assert told() == "taken back"
 
 
 def test_a_body_of_a_terabyte_is_refused_before_it_is_sent(house):
