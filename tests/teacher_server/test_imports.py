@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
         ("teacher_server.check", "torch"),
         ("teacher_server.book.app", "torch"),
         ("teacher_server.book.line", "torch"),
-        ("teacher_server.client", "distill.science"),
+        ("teacher_server.client", "distill.science.models"),
+        ("teacher_server.remote", "torch"),
+        ("teacher_server.remote", "ray"),
     ],
 )
 def test_a_process_starts_without_what_it_does_not_use(module, without):
