@@ -6,14 +6,19 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 import ray
 from ray import serve
+from ray.exceptions import ActorDiedError
+from ray.serve._private.common import DeploymentHandleSource, DeploymentID
 from ray.serve.config import RequestRouterConfig
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
+from ray.serve.request_router import ReplicaID
 
-from teacher_server.routing import MAX_ASKED, ROUTER, STALE_S, Known, least_loaded, to_ask
+from teacher_server import routing
+from teacher_server.routing import MAX_ASKED, ROUTER, STALE_S, Known, LeastLoaded, least_loaded, to_ask
 
 NOON = 1000.0
 LATELY, LONG_AGO = NOON - STALE_S / 2, NOON - 2 * STALE_S
@@ -60,17 +65,67 @@ def test_of_many_replicas_only_some_are_asked():
     assert len(asked({}, *many, is_first=False)) == MAX_ASKED - 1
 
 
-class Holding:
-    """Says that it took a window, and holds it until all may go."""
+class FakeReplica:
+    """Says how many windows it has, or doesn't."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
+    def __init__(self, name: str, says: int | Exception | None) -> None:
+        self.replica_id = ReplicaID(name, DEPLOYMENT)
+        self.max_ongoing_requests = 256
+        self._says = says
 
-    async def answer(self, window: int) -> str:
-        (self._folder / f"taken-{window}").touch()
-        while not (self._folder / "go").exists():  # noqa: ASYNC110 - it is another process that says so
-            await asyncio.sleep(0.01)
-        return str(serve.get_replica_context().replica_id)
+    async def get_queue_len(self, *, deadline_s: float) -> int:
+        if self._says is None:
+            await asyncio.Event().wait()
+        if isinstance(self._says, Exception):
+            raise self._says
+        return self._says
+
+
+DEPLOYMENT = DeploymentID("Teacher", "teacher-any-1")
+
+
+@pytest.fixture
+def router(monkeypatch) -> LeastLoaded:
+    """A caller's router, at noon."""
+    monkeypatch.setattr(routing, "time", SimpleNamespace(monotonic=lambda: NOON))
+    router = LeastLoaded(DEPLOYMENT, DeploymentHandleSource.UNKNOWN, use_replica_queue_len_cache=True)
+    router.queue_len_response_deadline_s = 0.01
+    return router
+
+
+async def chosen(router: LeastLoaded, *replicas: FakeReplica) -> FakeReplica:
+    [[replica]] = await router.choose_replicas(list(replicas))
+    return replica
+
+
+async def test_windows_that_are_sent_together_do_not_all_go_to_the_same_idle_replica(router):
+    replicas = [FakeReplica(name, 0) for name in "abc"]
+    went = await asyncio.gather(*(chosen(router, *replicas) for _ in range(3)))
+    assert {replica.replica_id for replica in went} == {replica.replica_id for replica in replicas}
+
+
+async def test_what_was_sent_and_what_is_answered_counts_at_once(router):
+    busy, busier = FakeReplica("a", 2), FakeReplica("b", 4)
+    assert await chosen(router, busy, busier) is busy
+    assert await chosen(router, busy, busier) is busy
+    for _ in range(2):
+        router.on_request_completed(busier.replica_id, "one of ours")
+    assert await chosen(router, busy, busier) is busier
+
+
+async def test_a_dead_replica_is_left_out_and_a_silent_one_is_not_waited_for(router):
+    dead, silent, busy = FakeReplica("a", ActorDiedError()), FakeReplica("b", None), FakeReplica("c", 7)
+    assert await chosen(router, dead, silent, busy) is busy
+
+
+async def test_where_nobody_says_anything_a_window_still_goes_somewhere(router):
+    silent = [FakeReplica(name, None) for name in "ab"]
+    assert await chosen(router, *silent) in silent
+
+
+async def test_a_single_replica_is_not_asked_anything(router):
+    only = FakeReplica("a", RuntimeError("asked"))
+    assert await chosen(router, only) is only
 
 
 @ray.remote(num_cpus=0)
@@ -89,6 +144,16 @@ class OtherProcess:
 
 @pytest.fixture
 def holding(connected_ray: None, tmp_path: Path) -> Iterator[Path]:
+    # defined in here, so that it is pickled whole: Serve may have been started by a process that knows no tests
+    class Holding:
+        """Says that it took a window, and holds it until all may go."""
+
+        async def answer(self, window: int) -> str:
+            (tmp_path / f"taken-{window}").touch()
+            while not (tmp_path / "go").exists():  # noqa: ASYNC110 - it is another process that says so
+                await asyncio.sleep(0.01)
+            return str(serve.get_replica_context().replica_id)
+
     deployment = serve.deployment(
         Holding,
         name="Holding",
@@ -97,7 +162,7 @@ def holding(connected_ray: None, tmp_path: Path) -> Iterator[Path]:
         max_ongoing_requests=256,
         request_router_config=RequestRouterConfig(request_router_class=ROUTER),
     )
-    serve.run(deployment.bind(str(tmp_path)), name="routing", route_prefix=None)
+    serve.run(deployment.bind(), name="routing", route_prefix=None)
     yield tmp_path
     serve.delete("routing")
 
