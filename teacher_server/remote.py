@@ -94,7 +94,7 @@ class RemotePool:
             }
         )
         self._give_up_s = give_up_s
-        self._stop = threading.Event()
+        self._stop, self._told = threading.Event(), threading.Event()
         self._waiting: queue.SimpleQueue[Window | None] = queue.SimpleQueue()
         self.reservation = HeldReservation(teacher, rows_per_s=rows_per_s, url=url)
         self._lines = [self._line() for _ in range(in_flight)]
@@ -174,7 +174,9 @@ class RemotePool:
 
     def _line(self) -> RemoteLine:
         longest_s = patience_s(WINDOW_ROWS, deadline_s=self._asked.deadline_s, teacher=self.teacher) + DOOR_S
-        return RemoteLine(self.reservation, patience_s=longest_s, give_up_s=self._give_up_s, stop=self._stop)
+        return RemoteLine(
+            self.reservation, patience_s=longest_s, give_up_s=self._give_up_s, stop=self._stop, told=self._told
+        )
 
     def _trouble(self, line: RemoteLine) -> str:
         try:

@@ -37,7 +37,15 @@ MAX_FAILURES = 3
 class RemoteLine:
     """One connection to the door, used by one thread; `hang_up` is for any."""
 
-    def __init__(self, held: HeldReservation, *, patience_s: float, give_up_s: float, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        held: HeldReservation,
+        *,
+        patience_s: float,
+        give_up_s: float,
+        stop: threading.Event,
+        told: threading.Event,
+    ) -> None:
         """Ask nobody yet.
 
         Args:
@@ -45,12 +53,13 @@ class RemoteLine:
             patience_s: a door that has taken a request and says nothing for so long has lost it.
             give_up_s: how long one window is asked again.
             stop: once it is set, nothing is asked again.
+            told: set while a person knows that the teacher is waited for; of all lines to it together.
         """
         self._held = held
         self._patience_s = patience_s
         self._give_up_s = give_up_s
         self._stop = stop
-        self._is_told = False
+        self._told = told
         self._url = ""
         self._connection: Connection | None = None
 
@@ -78,7 +87,7 @@ class RemoteLine:
                     raise
                 trouble = error
             else:
-                self._is_told = False
+                self._told.clear()
                 return answered
             self._pause(num_tries, time.monotonic() - began, trouble)
         raise TeacherUnavailable(f"the pool was closed before {self._held.teacher.reference} answered")
@@ -131,8 +140,8 @@ class RemoteLine:
         if silent_s > self._give_up_s:
             raise TeacherUnavailable(f"{teacher} has not answered for {silent_s:.0f} s: {trouble}") from trouble
         longest_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(num_tries, 10))
-        if silent_s > SILENT_S and not self._is_told:
-            self._is_told = True
+        if silent_s > SILENT_S and not self._told.is_set():
+            self._told.set()
             log.warning("waiting for %s: %s", teacher, trouble)
         # half of it at random, so that those who failed together don't return together
         self._stop.wait(longest_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret

@@ -110,6 +110,6 @@ def _error_of(status: int, body: bytes, where: str) -> StillhouseError:
     except (ValueError, TypeError, KeyError):
         # whoever stands before a server of ours, while that is not there
         kind = DependencyDown if status == 404 else otherwise
-        return kind(f"{where} answered {status} without saying why: is it a Stillhouse server?")
+        return kind(f"{where} answered {status} without saying why: no server of ours is there, or it only starts")
     kind = errors_by_code().get(problem.code, otherwise)
     return kind(problem.message, **problem.model_dump(exclude={"code", "message"}, exclude_none=True))

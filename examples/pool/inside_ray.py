@@ -11,6 +11,7 @@ import argparse
 import os
 from collections import deque
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,11 +21,18 @@ from services.client.where import find_server
 from services.stack import ray_head
 from services.stack.home import StackHome
 from services.stack.settings import home_folder
-from teacher_server.client import PendingAnswer, TeacherPool
+
+if TYPE_CHECKING:
+    from teacher_server.client import PendingAnswer, TeacherPool
+
+Waiting = tuple[Tensor, Tensor, "PendingAnswer"]
+"""Images, labels, and what will be said of them."""
 
 
 def train(teacher: str, url: str) -> float:
     """Train a student inside of a Ray task; how good it is on test rows."""
+    from teacher_server.client import TeacherPool
+
     torch.manual_seed(0)
     student, (rows, tests) = Student(), Digits.load()
     optimizer = torch.optim.AdamW(student.parameters(), lr=0.003)
@@ -38,9 +46,9 @@ def train(teacher: str, url: str) -> float:
     return accuracy(student, tests)
 
 
-def asked_ahead(rows: Digits, pool: TeacherPool, *, ahead: int = 2) -> Iterator[tuple[Tensor, Tensor, PendingAnswer]]:
+def asked_ahead(rows: Digits, pool: "TeacherPool", *, ahead: int = 2) -> Iterator[Waiting]:
     """Every batch of all epochs, asked so many batches before it is learned from."""
-    waiting: deque[tuple[Tensor, Tensor, PendingAnswer]] = deque()
+    waiting: deque[Waiting] = deque()
     for epoch in range(EPOCHS):
         for images, labels in rows.batches(epoch):
             waiting.append((images, labels, pool.ask(images)))
@@ -55,7 +63,7 @@ def connect() -> None:
     state = home.read()
     if state is None or state.ray is None:
         raise SystemExit(f"no stack runs on {home_folder()}: `stillhouse up` starts one")
-    # Ray reads these when it is imported
+    # Ray reads these when it is imported, which our client does too
     os.environ.update(ray_head.ray_environment(home), RAY_ADDRESS=f"127.0.0.1:{state.ray.ports['port']}")
     import ray
 
