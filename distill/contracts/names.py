@@ -115,7 +115,7 @@ DOOR_APPLICATION, DOOR_DEPLOYMENT = "door", "Door"
 """The Serve application that answers over HTTP, and its deployment."""
 
 DOOR_PREFIX = "/v1/pool"
-"""Where the door answers, below its base URL."""
+"""The path of the door behind Serve's proxy."""
 
 ANSWERS_FOLDER = PurePosixPath("answers")
 """Below the storage root: the answer book's segments."""

@@ -61,4 +61,4 @@ class Reservation(Stored):
     created_at: Timestamp
     expires_at: Timestamp
     door: str
-    """Base URL of the pool's HTTP door."""
+    """Base URL of the pool's HTTP door, such as ``http://127.0.0.1:8471/v1/pool``."""

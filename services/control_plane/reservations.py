@@ -73,8 +73,8 @@ class Reservations:
 
 
 def _new_identity(teacher: str) -> str:
-    """Readable, and not to be guessed: whoever knows it asks in its team's name."""
-    return f"{teacher}-{secrets.token_hex(8)}"
+    """Readable, not to be guessed (whoever knows it asks in its team's name), and at most 64 characters, as a job's name is."""
+    return f"{teacher}-{secrets.token_hex(7)}"
 
 
 def _not_found(identity: str) -> NotFound:

@@ -138,7 +138,7 @@ async def test_nobody_can_guess_a_reservation(redis: Redis):
     made = await asyncio.gather(*(reservations.create(WISE, team="default", rows_per_s=1) for _ in range(50)))
     suffixes = {one.id.removeprefix("wise-") for one in made}
     assert len(suffixes) == 50
-    assert {len(suffix) for suffix in suffixes} == {16}  # hexadecimal digits: 64 bits
+    assert {len(suffix) for suffix in suffixes} == {14}  # hexadecimal digits: 56 bits
 
 
 async def test_usage_is_what_replicas_summed_by_team_teacher_and_month(api: httpx.AsyncClient, redis: Redis):
