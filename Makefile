@@ -1,7 +1,7 @@
 # Everything a fresh clone needs: `make demo`, `make test`. Needs make and Python 3.11 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo examples test test-all lint types imports clean
+.PHONY: help setup demo examples bench bench-full test test-all lint types imports clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -32,6 +32,12 @@ demo: setup  ## The main job from nothing to its report, in about four minutes o
 
 examples: setup  ## Train every example of examples/knowledge, and write docs/examples.md; goes on where it was interrupted
 	$(BIN)/python -m examples.gallery
+
+bench: setup  ## What the teacher pool costs and gains, against its goals: at most 15 minutes on two quiet cores
+	$(BIN)/python -m benchmarks
+
+bench-full: setup  ## The same in longer turns, without limit
+	$(BIN)/python -m benchmarks --full
 
 test: setup  ## All tests but the long ones; prints the ten slowest
 	$(BIN)/python -m pytest

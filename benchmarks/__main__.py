@@ -8,6 +8,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     os.environ["RAY_AUTH_MODE"] = "token"  # Ray reads it when it is imported, which may be before the stack is up
+    # as Ctrl-C does: the stack must not outlive this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if given.profile:
         return _profile()
     chosen = _chosen(given.only)

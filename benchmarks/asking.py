@@ -7,7 +7,7 @@ import torch
 
 from distill.contracts.job import AnswersSpec
 from distill.contracts.teachers import ResolvedTeacher
-from teacher_server.client import TeacherPool
+from teacher_server.client import PendingAnswer, TeacherPool
 
 IN_FLIGHT = 2
 
@@ -47,7 +47,7 @@ def _ask(
         pool = TeacherPool([teacher], team="default", job=f"asking-{number}", answers=answers)
         shape = (window_rows, 1, 28, 28)
         rows = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(number))
-        pending = []
+        pending: list[PendingAnswer] = []
         while time.monotonic() < until:
             while len(pending) < IN_FLIGHT:
                 asked.append(time.monotonic())

@@ -28,9 +28,8 @@ from examples.in_process import a_record, publish
 from student_worker.batches import Batch, Cursor, batches, order_of
 from student_worker.plan import Plan
 from student_worker.pool import Pool
-from student_worker.ranks import Ranks
+from student_worker.ranks import Ranks, Stop
 from student_worker.reporting import Reporter
-from student_worker.session import Stop
 from student_worker.setup import make_training, prepare
 from student_worker.targets import Lesson
 
