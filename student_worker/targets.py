@@ -11,8 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -103,18 +102,23 @@ def _row_bytes(teachers: Sequence[ResolvedTeacher], taps: Sequence[MemberTap], a
     return (logits + features) * (4 if answers.precision == "fp32" else 2)
 
 
-@dataclass(frozen=True)
 class _Rows:
-    """Rows that wait to be asked for."""
+    """Rows that wait to be asked for, one after the other, all of the same members."""
 
-    inputs: Tensor
-    speaking: Speaking
+    def __init__(self, speaking: Speaking) -> None:
+        self.speaking = speaking
+        self.num_rows = 0
+        self._parts: deque[Tensor] = deque()
 
-    def __len__(self) -> int:
-        return len(self.inputs)
+    def add(self, inputs: Tensor) -> None:
+        self._parts.append(inputs)
+        self.num_rows += len(inputs)
 
-    def __getitem__(self, rows: slice) -> Self:
-        return type(self)(self.inputs[rows], self.speaking)
+    def take(self, num_rows: int) -> Tensor:
+        """Cut so many off the front."""
+        self.num_rows -= num_rows
+        parts = list(_take(self._parts, num_rows))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -152,9 +156,12 @@ class Windows:
         self._rows = 0
         """Of the next window; 0 before the first batch is seen."""
         self._read: deque[_Read] = deque()
+        self._num_read = self._num_to_come = 0
+        """Rows of the batches whose turn comes, and of these the ones that are not remembered."""
         self._unasked: deque[_Rows] = deque()
         self._in_flight: deque[tuple[int, Pending]] = deque()
         self._answered: deque[Said] = deque()
+        self._num_answered = 0
 
     def next_lesson(self) -> tuple[Batch, Answers] | None:
         """The next batch and what is said of it, or None after the last."""
@@ -162,6 +169,8 @@ class Windows:
         if not self._read:
             return None
         read = self._read.popleft()
+        self._num_read -= len(read.asked_N)
+        self._num_to_come -= read.num_asked
         return read.batch, self._said(read).answers()
 
     def _said(self, read: _Read) -> Said:
@@ -180,9 +189,10 @@ class Windows:
 
     def _fresh(self, num_rows: int) -> Said:
         """The next ``num_rows`` answers."""
-        while sum(map(len, self._answered)) < num_rows:
+        while self._num_answered < num_rows:
             self._collect()
             self._ask_ahead()
+        self._num_answered -= num_rows
         return Said.join(list(_take(self._answered, num_rows)))
 
     def _collect(self) -> None:
@@ -192,33 +202,35 @@ class Windows:
         if len(answered.logits) != num_rows:
             raise InvalidAnswer(f"a window of {num_rows} rows came back with {len(answered.logits)} answers")
         self._answered.append(Said(answered.logits, answered.members, answered.features))
+        self._num_answered += num_rows
 
     def _ask_ahead(self) -> None:
         while len(self._in_flight) < WINDOWS_IN_FLIGHT:
             window = self._next_window()
             if window is None:
                 return
-            pending = self._pool.ask(window.inputs, members=window.speaking, with_taps=self._with_taps)
-            self._in_flight.append((len(window), pending))
+            inputs, speaking = window
+            pending = self._pool.ask(inputs, members=speaking, with_taps=self._with_taps)
+            self._in_flight.append((len(inputs), pending))
 
-    def _next_window(self) -> _Rows | None:
-        """The next rows to ask for; None when there are none yet. A window may end inside a batch."""
+    def _next_window(self) -> tuple[Tensor, Speaking] | None:
+        """The next rows to ask for, and whom; None when there are none yet. A window may end inside a batch."""
         while self._wants_rows() and (batch := next(self._batches, None)) is not None:
             self._read_ahead(batch)
         if not self._unasked:
             return None
-        parts = list(_take(self._unasked, min(self._rows, self._num_alike())))
-        self._rows = min(2 * self._rows, self._greatest(parts[0].inputs))
-        if len(parts) == 1:
-            return parts[0]
-        return _Rows(torch.cat([part.inputs for part in parts]), parts[0].speaking)
+        rows = self._unasked[0]
+        inputs = rows.take(min(self._rows, rows.num_rows))
+        if not rows.num_rows:
+            self._unasked.popleft()
+        self._rows = min(2 * self._rows, self._greatest(inputs))
+        return inputs, rows.speaking
 
     def _wants_rows(self) -> bool:
         if not self._unasked:
             # whatever is remembered needs no reading ahead
-            num_read = sum(len(read.batch.inputs) for read in self._read)
-            return num_read < (AHEAD_ROWS if any(read.num_asked for read in self._read) else 1)
-        return self._num_alike() < self._rows and self._num_alike() == sum(map(len, self._unasked))
+            return self._num_read < (AHEAD_ROWS if self._num_to_come else 1)
+        return len(self._unasked) == 1 and self._unasked[0].num_rows < self._rows
 
     def _read_ahead(self, batch: Batch) -> None:
         speaking = self._speaking(batch)
@@ -227,21 +239,21 @@ class Windows:
             asked_N = self._memory.reserve(batch.places_N, speaking)
         num_asked = int(asked_N.sum())
         self._read.append(_Read(batch, speaking, asked_N, num_asked))
+        self._num_read += len(asked_N)
+        self._num_to_come += num_asked
         if num_asked:
             inputs = batch.inputs if num_asked == len(asked_N) else batch.inputs[asked_N]
-            self._unasked.append(_Rows(inputs, speaking))
+            if not self._unasked or self._unasked[-1].speaking != speaking:
+                self._unasked.append(_Rows(speaking))
+            self._unasked[-1].add(inputs)
             self._rows = self._rows or min(num_asked, self._greatest(inputs))
-
-    def _num_alike(self) -> int:
-        """Rows at the front for which the same members are asked."""
-        return sum(map(len, takewhile(lambda rows: rows.speaking == self._unasked[0].speaking, self._unasked)))
 
     def _greatest(self, inputs: Tensor) -> int:
         row_bytes = inputs[0].numel() * inputs.element_size()
         return max(1, min(self._max_rows, self._max_bytes // row_bytes))
 
 
-T = TypeVar("T", _Rows, Said)
+T = TypeVar("T", Tensor, Said)
 
 
 def _take(parts: deque[T], num_rows: int) -> Iterator[T]:

@@ -75,7 +75,7 @@ class Training:
         Returns:
             This rank's loss, a detached scalar, whose mean over the ranks is that of the global batch.
         """
-        torch.manual_seed(mixed_seed(self._spec.seed, number, self._rank))
+        self._seed(mixed_seed(self._spec.seed, number, self._rank))
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(batch, served, progress=number / self._num_steps)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -85,6 +85,13 @@ class Training:
         self.schedule.step()
         self.learner.after_step(number)
         return loss.detach()
+
+    def _seed(self, seed: int) -> None:
+        # torch.manual_seed would note for every kind of device that is not in use, with a stack trace each time, that it
+        # is to be seeded once it is
+        torch.default_generator.manual_seed(seed)
+        if self._device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def _loss(self, batch: Batch, served: Answers | None, *, progress: float) -> Tensor:
         loss: Tensor = self._forward(

@@ -42,7 +42,7 @@ class Ended:
     def of(cls, record: JobRecord, kind: int) -> "Ended":
         """From its record."""
         losses = tuple(epoch["train_loss"] for epoch in record.epochs)
-        problem = record.problem.message if record.problem else None
+        problem = None if record.state is JobState.SUCCEEDED else record.reason.text
         return cls(record.id, kind, record.state, record.attempt, losses, problem)
 
 
