@@ -69,10 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 broke[name] = f"{type(error).__name__}: {error}"
             took[name] = round(time.monotonic() - began, 1)
             _say(f"{name} took {took[name]:.0f} s")
+            # after each: a run that is interrupted leaves what it found
+            _keep(machine | {"seconds": took, "broke": broke, "full": given.full}, figures)
     print(table(figures))
     for name, why in broke.items():
         print(f"\n{name} broke: {why}")
-    _keep(machine | {"seconds": took, "broke": broke, "full": given.full}, figures)
+    print(f"\n{RESULTS}")
     return 1 if broke else 0
 
 
@@ -99,7 +101,6 @@ def _keep(machine: dict[str, Any], figures: Sequence[Figure]) -> None:
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1))
-    print(f"\n{RESULTS}")
 
 
 def _say(text: str) -> None:

@@ -23,7 +23,7 @@ MEMBER = ZooModel(name="cnn", args=ZooArgs(width=24))
 """Three of them cost about twice what a step of the student does."""
 THREADS = 1
 """Of every process: as a worker has by default."""
-SHARE = 0.2
+SHARE = 0.12
 """Of a turn, for one epoch of the student alone: a whole job in one process takes some twenty times as long."""
 
 
