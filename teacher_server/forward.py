@@ -17,6 +17,10 @@ from distill.science.terms.features import reduced
 from teacher_server.fused import FusedGroup, groups_of
 from teacher_server.window import tap_key
 
+CPU_ROWS = 128
+"""Rows that a CPU computes at once: what a layer leaves for the next one should stay in its caches. Of 1,024 rows at once a
+ResNet of width 16 computed 595 a second on one core, of 128 at once 1,375; bit for bit the same."""
+
 
 class Forward:
     """Of members on one device, in evaluation mode."""
@@ -40,6 +44,15 @@ class Forward:
         self, batch_B: Tensor, members: tuple[int, ...], taps: tuple[MemberTap, ...]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (B, M, C) float32 of raw inputs (B, ...) on the device, and each tap (B, ...) by its key, float32."""
+        if self._device.type != "cpu" or len(batch_B) <= CPU_ROWS:
+            return self._at_once(batch_B, members, taps)
+        parts = [self._at_once(part_B, members, taps) for part_B in batch_B.split(CPU_ROWS)]
+        tapped = {key: torch.cat([features[key] for _, features in parts]) for key in parts[0][1]}
+        return torch.cat([logits_BMC for logits_BMC, _ in parts]), tapped
+
+    def _at_once(
+        self, batch_B: Tensor, members: tuple[int, ...], taps: tuple[MemberTap, ...]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         if taps:
             return self._one_by_one(batch_B, members, taps)
         logits: dict[int, Tensor] = {}
