@@ -59,7 +59,7 @@ def _saved(key: str, spec: JobSpec, stack: Stack, folder: Path) -> ModelCard:
 @pytest.mark.parametrize(
     "example",
     [
-        "ensembles/per-member-heads",
+        pytest.param("ensembles/per-member-heads", marks=pytest.mark.long),
         pytest.param("features/attention", marks=pytest.mark.long),
         pytest.param("relations/distances", marks=pytest.mark.long),
         pytest.param("schemes/mutual-learning", marks=pytest.mark.long),

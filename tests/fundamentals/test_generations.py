@@ -12,6 +12,8 @@ from services.client.client import StillhouseClient
 from services.stack.stack import Stack
 from tests.fundamentals.jobs import TEST_ROWS, TRAINED_ROWS, a_job, ended, weights_of
 
+pytestmark = pytest.mark.long
+
 EPOCHS, BATCH_SIZE = 3, 128
 TRAINING = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "optimizer": {"kind": "sgd", "lr": 0.05}}
 STEPS = EPOCHS * (TRAINED_ROWS // BATCH_SIZE)
