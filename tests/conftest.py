@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis
 from redis import Redis
 
 from distill.contracts.settings import NodeSettings
@@ -23,6 +24,10 @@ from services.stack.stack import Stack
 
 # Ray reads this one when it is imported, and test modules import it before any fixture is asked for
 os.environ["RAY_AUTH_MODE"] = "token"
+
+# how long an example takes says something of the machine, and nothing of the code
+hypothesis.register_profile("shared machine", deadline=None)
+hypothesis.load_profile("shared machine")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what it starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
