@@ -46,7 +46,7 @@ class Forward:
         """Logits (B, M, C) float32 of raw inputs (B, ...) on the device, and each tap (B, ...) by its key, float32."""
         if self._device.type != "cpu" or len(batch_B) <= CPU_ROWS:
             return self._at_once(batch_B, members, taps)
-        parts = [self._at_once(part_B, members, taps) for part_B in batch_B.split(CPU_ROWS)]
+        parts = [self._at_once(part_B, members, taps) for part_B in torch.split(batch_B, CPU_ROWS)]
         tapped = {key: torch.cat([features[key] for _, features in parts]) for key in parts[0][1]}
         return torch.cat([logits_BMC for logits_BMC, _ in parts]), tapped
 
