@@ -21,6 +21,8 @@ class House:
         self.url = ""
         self.door = door
         self.life_s = life_s
+        self.prefix = "r"
+        """Of the ids of reservations."""
         self.teacher = TEACHER
         self.held: dict[str, Reservation] = {}
         self.on_change: Callable[[Reservation], None] = lambda reservation: None
@@ -58,7 +60,7 @@ class House:
 
     def _open(self, spec: ReservationSpec) -> Reservation:
         self.opened.append(spec.model_dump())
-        identity = f"r-{len(self.opened)}"
+        identity = f"{self.prefix}-{len(self.opened)}"
         return a_reservation(
             identity, life_s=self.life_s, teacher=self.teacher, rows_per_s=spec.rows_per_s, door=self.door
         )
