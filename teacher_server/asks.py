@@ -16,6 +16,7 @@ from teacher_server.book.line import BookLine, PendingRecall
 from teacher_server.calls import Call, Line
 from teacher_server.digests import row_digests
 from teacher_server.memory import Consulted
+from teacher_server.patience import patience_s
 from teacher_server.replies import read_reply, read_tensors
 from teacher_server.window import INPUTS, Array
 
@@ -23,10 +24,6 @@ RECALL_S = 1.0
 """A book that is slower than this is not waited for."""
 ASK_AGAIN_AFTER = 16
 """Windows that go straight to the teacher after one of which the book knew little."""
-GRACE_S = 5.0
-SLOWNESS = 10.0
-"""A replica takes up a window within the deadline, or refuses it; it may then take so many times as long for it as its
-manifest says, for a busy machine's sake. What isn't here after that and `GRACE_S` is lost."""
 
 
 class Recollection:
@@ -140,7 +137,8 @@ class Ask:
         self._asked = (self.header.model_copy(update=update), inputs)
         header = self._asked[0]
         arguments = (header.model_dump(mode="json"), {INPUTS: inputs})
-        return Call(self._line, "answer", arguments, patience_s=_patience(header, self.teacher))
+        patience = patience_s(len(inputs), deadline_s=header.deadline_s, teacher=self.teacher)
+        return Call(self._line, "answer", arguments, patience_s=patience)
 
     def _take(self, call: Call) -> None:
         header, answered = read_reply(call.reply, *self._asked, self.teacher)
@@ -166,8 +164,3 @@ def book_key(header: AskHeader, teacher: ResolvedTeacher) -> BookKey:
     """The book that the teacher's answers to ``header`` stand in."""
     manifest = teacher.manifest
     return BookKey.of(header, teacher=teacher.digest, compute=manifest.compute, num_members=len(manifest.members))
-
-
-def _patience(ask: AskHeader, teacher: ResolvedTeacher) -> float:
-    """Seconds after which a replica that took the window must have lost it."""
-    return ask.deadline_s + SLOWNESS * ask.num_rows / teacher.manifest.rows_per_s + GRACE_S

@@ -27,7 +27,7 @@ from distill.contracts.taps import MemberTap
 from distill.contracts.teachers import ResolvedTeacher
 from distill.contracts.wire import AnswerHeader, AnswerPrecision
 from teacher_server.ahead import Batch, Rows, as_array, ask_ahead
-from teacher_server.door.patience import patience_s
+from teacher_server.patience import patience_s
 from teacher_server.remote_answer import RemoteAnswer, TopClasses, join
 from teacher_server.remote_line import RemoteLine
 from teacher_server.reservation import HeldReservation

@@ -17,12 +17,12 @@ from distill.contracts.errors import InvalidSpec, NotFound, Problem
 from distill.contracts.pool import Reservation
 from distill.contracts.wire import AskHeader
 from teacher_server.door import body
-from teacher_server.door.patience import patience_s
 from teacher_server.door.problems import answer, problem_of
 from teacher_server.door.reading import Reading
 from teacher_server.door.reservations import Reservations
 from teacher_server.door.teachers import Teachers
 from teacher_server.door.views import ReservedTeacher
+from teacher_server.patience import patience_s
 from teacher_server.window import Array, read_header
 
 Route = Callable[[Request, Reservation], Coroutine[Any, Any, Response]]

@@ -131,7 +131,7 @@ def test_a_reply_that_a_replica_lost_is_asked_for_again(solo):
 
 def test_a_slow_teacher_has_as_long_as_its_manifest_says(solo, rows, monkeypatch):
     slow = solo.model_copy(update={"manifest": solo.manifest.model_copy(update={"rows_per_s": 100.0})})
-    monkeypatch.setattr("teacher_server.asks.GRACE_S", 0.0)
+    monkeypatch.setattr("teacher_server.patience.GRACE_S", 0.0)
     line = PlayedLine(
         slow, PlayedResponse(InvalidSpec("computed"), after_looks=10), PlayedResponse(InvalidSpec("again"))
     )
