@@ -9,11 +9,12 @@ import itertools
 import math
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 
+from teacher_server.coming import Coming, Left
 from teacher_server.queue import FairQueue, goes_now
-from teacher_server.routing import Known, least_loaded, to_ask
+from teacher_server.routing import Known, Question, choosing
 
 IN_FLIGHT = 2
 
@@ -29,7 +30,9 @@ class Case:
     window_rows: int = 1024
     batch_rows: int = 1024
     hop: float = 0.02
-    """From a student to a replica, or back."""
+    """A window's way from a student to a replica, or an answer's back."""
+    question: float = 0.004
+    """What a replica is asked, or says, when a window's way is chosen; 1 ms where a batch takes 0.25 s."""
     stale: float = 0.02
     """How long a caller believes what it heard of a replica; `routing.STALE_S` where a batch takes 0.25 s."""
 
@@ -85,36 +88,52 @@ class _Window:
     number: int
     student: "_Student"
 
+    @property
+    def request_id(self) -> str:
+        return f"{self.student.job}-{self.number}"
+
 
 class _Replica:
-    """The real queue, before a device that computes one batch at a time."""
+    """The real queue and what it tells callers, before a device that computes one batch at a time."""
 
     def __init__(self, world: _World) -> None:
         self._world = world
         self.queue: FairQueue[_Window] = FairQueue()
-        self.num_windows = 0
         self.is_busy = False
+        self._busy_until = 0.0
+        self._coming = Coming(clock=lambda: world.now)
+
+    def expect(self, window: _Window, at_most: float | None) -> tuple[Left, bool]:
+        """As `Answering.expect`."""
+        is_promised = at_most is not None and self._left().is_at_most(at_most)
+        if is_promised:
+            self._coming.promise(window.request_id, self._world.case.window_rows)
+        return self._left(), is_promised
 
     def take(self, window: _Window) -> None:
-        self.num_windows += 1
         rows = self._world.case.window_rows
         self.queue.push("default", window, rows=rows, shape="", job=window.student.job)
+        self._coming.queued(window.request_id)
         self._feed()
+
+    def _left(self) -> Left:
+        busy = max(0.0, self._busy_until - self._world.now)
+        return Left(busy, self.queue.work + self._coming.work, 1 / self._world.case.batch_rows)
 
     def _feed(self) -> None:
         if not goes_now(self.queue.ready_rows, on_device=int(self.is_busy), is_due=False):
             return
         self.is_busy = True
         parts = self.queue.next_batch(self._world.case.batch_rows)
-        rows = sum(stop - start for _, start, stop in parts)
+        takes = sum(stop - start for _, start, stop in parts) / self._world.case.batch_rows
         done = [window for window, _, stop in parts if stop == self._world.case.window_rows]
-        self._world.later(rows / self._world.case.batch_rows, lambda: self._computed(done))
+        self._busy_until = self._world.now + takes
+        self._world.later(takes, lambda: self._computed(done))
 
     def _computed(self, done: list[_Window]) -> None:
         self.is_busy = False
-        self.num_windows -= len(done)
         for window in done:
-            self._world.later(self._world.case.hop, lambda window=window: window.student.answered(window, self))  # type: ignore[misc]
+            self._world.later(self._world.case.hop, lambda window=window: window.student.answered(window))  # type: ignore[misc]
         self._feed()
 
 
@@ -128,6 +147,8 @@ class _Student:
         self._learning = case.students * case.window_rows / case.batch_rows / (case.replicas * case.load)
         self._known: dict[int, Known] = {}
         self._asked: deque[_Window] = deque()
+        self._unsent: deque[_Window] = deque()
+        """Of these, those that no replica was chosen for."""
         self._answered: set[_Window] = set()
         self._numbers = itertools.count()
         self._is_learning = False
@@ -137,14 +158,12 @@ class _Student:
         while len(self._asked) < IN_FLIGHT:
             window = _Window(next(self._numbers), self)
             self._asked.append(window)
-            chosen = self._choose()
-            self._world.later(self._world.case.hop, lambda chosen=chosen, window=window: chosen.take(window))  # type: ignore[misc]
+            self._unsent.append(window)
+            if len(self._unsent) == 1:
+                self._choose()
 
-    def answered(self, window: _Window, by: _Replica) -> None:
+    def answered(self, window: _Window) -> None:
         self._answered.add(window)
-        place = self._world.replicas.index(by)
-        if (known := self._known.get(place)) is not None:
-            self._known[place] = Known(max(0, known.num_windows - 1), known.at)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -159,12 +178,41 @@ class _Student:
         self._is_learning = False
         self._go_on()
 
-    def _choose(self) -> _Replica:
-        replicas, now, stale = self._world.replicas, self._world.now, self._world.case.stale
-        for is_first in (True, False):
-            places, draw = range(len(replicas)), self._world.draw
-            for place in to_ask(places, self._known, now=now, draw=draw, is_first=is_first, stale_s=stale):
-                self._known[place] = Known(replicas[place].num_windows, now)
-        best = self._world.draw.choice(least_loaded(self._known, now=now, stale_s=stale))
-        self._known[best] = Known(self._known[best].num_windows + 1, self._known[best].at)
-        return replicas[best]
+    def _choose(self) -> None:
+        """The replica of the first window; as in the real router, one window after the other."""
+        world, places = self._world, range(len(self._world.replicas))
+        if len(places) == 1:
+            self._send(0)
+            return
+        choice = choosing(places, self._known, clock=lambda: world.now, draw=world.draw, stale_s=world.case.stale)
+        self._inquire(choice, next(choice))
+
+    def _inquire(self, choice: "_Choice", questions: list[Question[int]]) -> None:
+        world = self._world
+
+        def arrive() -> None:
+            replies = [
+                (question.replica, *world.replicas[question.replica].expect(self._unsent[0], question.at_most_s))
+                for question in questions
+            ]
+            world.later(world.case.question, lambda: self._hear(choice, replies))
+
+        world.later(world.case.question, arrive) if questions else self._hear(choice, [])
+
+    def _hear(self, choice: "_Choice", replies: list[tuple[int, Left, bool]]) -> None:
+        self._known |= {place: Known(*left, at=self._world.now) for place, left, _ in replies}
+        try:
+            questions = choice.send([place for place, _, is_promised in replies if is_promised])
+        except StopIteration as chosen:
+            self._send(chosen.value)
+        else:
+            self._inquire(choice, questions)
+
+    def _send(self, place: int) -> None:
+        window = self._unsent.popleft()
+        self._world.later(self._world.case.hop, lambda: self._world.replicas[place].take(window))
+        if self._unsent:
+            self._choose()
+
+
+_Choice = Generator[list[Question[int]], Collection[int], int]

@@ -78,7 +78,8 @@ class Answering:
         self._ensemble.check_taps(ask.taps, members)
         digests = row_digests(inputs)
         try:
-            said, recalling = await self._say(ask, inputs, digests, members, arrived)
+            with self._batcher.coming.taken(ask.request_id, ask.num_rows * len(members)):
+                said, recalling = await self._say(ask, inputs, digests, members, arrived)
         except TeacherBusy:
             self._meter.refused(ask.team)
             raise
@@ -100,6 +101,26 @@ class Answering:
             compute_seconds=recalling.device_s,
         )
         return reply.model_dump(mode="json"), {**said, DIGESTS: short_digests(digests)}
+
+    def expect(self, header: Mapping[str, Any], at_most_s: float | None) -> dict[str, Any]:
+        """What there is left to do; unless that is more than ``at_most_s``, the window is expected, and counts in it.
+
+        Args:
+            header: the window's `AskHeader`.
+            at_most_s: seconds of work; None: it isn't expected.
+
+        Returns:
+            `Left` by name, ``num_windows``, which have come and are not answered, and ``is_promised``.
+
+        Raises:
+            InvalidSpec: the window is not what this teacher takes.
+        """
+        coming = self._batcher.coming
+        is_promised = at_most_s is not None and self._batcher.left().is_at_most(at_most_s)
+        if is_promised:
+            ask = read_header(header)
+            coming.promise(ask.request_id, ask.num_rows * len(self._ensemble.choose_members(ask.members)))
+        return {**self._batcher.left()._asdict(), "num_windows": coming.num_taken, "is_promised": is_promised}
 
     async def _say(
         self, ask: AskHeader, inputs: Array, digests: Array, members: tuple[int, ...], arrived: float

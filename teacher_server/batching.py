@@ -15,6 +15,7 @@ from distill.contracts.errors import StillhouseError, TeacherBusy
 from distill.contracts.models import InputSpec, TokensInput
 from distill.contracts.wire import AskHeader
 from teacher_server.admission import Admission
+from teacher_server.coming import Coming, Left
 from teacher_server.device import Device
 from teacher_server.meter import Gauge
 from teacher_server.pending import Batch, Computed, Pending, Shape
@@ -53,6 +54,8 @@ class Batcher:
         self._ensemble = ensemble
         self._teacher = teacher
         self._admission = Admission(teacher, max_rows=max_queued_rows, max_bytes=max_queued_bytes)
+        self.coming = Coming()
+        """What isn't queued yet."""
         self._num_failures = 0
         self._queue: FairQueue[Pending] = FairQueue()
         self._device = Device(ensemble, threads=threads)
@@ -80,6 +83,7 @@ class Batcher:
             pending = Pending(inputs, shape, asyncio.get_running_loop().create_future())
             with self._until(arrived + ask.deadline_s, pending, self._late(ask)):
                 self._queue.push(ask.team, pending, rows=len(inputs), shape=shape, job=ask.job, members=len(members))
+                self.coming.queued(ask.request_id)
                 self._stir()
                 try:
                     return await pending.answered
@@ -89,6 +93,14 @@ class Batcher:
     def gauge(self) -> Gauge:
         """How much waits, and what was done since the start; for any thread."""
         return Gauge(self._admission.rows, self._device.rows_computed, self._device.busy_s)
+
+    def left(self) -> Left:
+        """What there is left to do; for the event loop."""
+        device = self._device
+        work = self._queue.work + self.coming.work
+        if device.s_per_work is None:
+            return Left(0.0, work + device.work, None)
+        return Left(device.busy_s_left, work, device.s_per_work)
 
     def set_weights(self, weights: Mapping[str, float]) -> None:
         """Weigh teams from now on; for any thread."""

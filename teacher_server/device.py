@@ -23,6 +23,8 @@ class Device:
         """``threads`` are torch's, of the forward pass."""
         self.num_batches = 0
         """Launched, or about to be, and not yet fetched."""
+        self.work = 0
+        """Rows times members of these."""
         self.rows_computed = 0
         """Since the start."""
         self._ensemble = ensemble
@@ -44,7 +46,7 @@ class Device:
         """
         loop = asyncio.get_running_loop()
         began = time.monotonic()
-        self._begin(began)
+        self._begin(batch.work, began)
         self._pace.launching(batch.work, at=began)
         try:
             under_way = await loop.run_in_executor(self._launcher, self._launch, batch)
@@ -52,7 +54,7 @@ class Device:
             launched.set()
             return await loop.run_in_executor(self._fetcher, self._fetch, batch, under_way, began)
         finally:
-            self._end(time.monotonic())
+            self._end(batch.work, time.monotonic())
             launched.set()
 
     @property
@@ -66,18 +68,33 @@ class Device:
         """When the batch on the device is about to end, on the monotonic clock, as far as is known."""
         return self._pace.due_at
 
+    @property
+    def s_per_work(self) -> float | None:
+        """Seconds of a row and member; None before any was computed."""
+        return self._pace.s_per_work
+
+    @property
+    def busy_s_left(self) -> float:
+        """Seconds until all batches on it have ended, as far as is known."""
+        if self._busy_since is None or self.s_per_work is None:
+            return 0.0
+        began = max(self._busy_since, self._fetched_at)
+        return max(0.0, began + self.work * self.s_per_work - time.monotonic())
+
     def close(self) -> None:
         """End the threads, after what they do."""
         self._launcher.shutdown()
         self._fetcher.shutdown()
 
-    def _begin(self, at: float) -> None:
+    def _begin(self, work: int, at: float) -> None:
         if not self.num_batches:
             self._busy_since = at
         self.num_batches += 1
+        self.work += work
 
-    def _end(self, at: float) -> None:
+    def _end(self, work: int, at: float) -> None:
         self.num_batches -= 1
+        self.work -= work
         if not self.num_batches and self._busy_since is not None:
             self._busy_s += at - self._busy_since
             self._busy_since = None
@@ -103,7 +120,8 @@ class Pace:
     """What a batch is expected to take, from those before it."""
 
     def __init__(self) -> None:
-        self._s_per_work: float | None = None
+        self.s_per_work: float | None = None
+        """Seconds of a row and member; None before any batch has ended."""
         self._launch_s = 0.0
         self._newest_work = 0
         self._newest_began = 0.0
@@ -120,13 +138,13 @@ class Pace:
     def fetched(self, work: int, device_s: float, *, at: float) -> None:
         """A batch has ended, and the device was its own for so long."""
         newest = device_s / work
-        before = newest if self._s_per_work is None else self._s_per_work
-        self._s_per_work = before + NEWEST * (newest - before)
+        before = newest if self.s_per_work is None else self.s_per_work
+        self.s_per_work = before + NEWEST * (newest - before)
         self._last_ended = at
 
     @property
     def due_at(self) -> float:
         """When the newest batch is about to end, if it is the only one; at once, if nothing is known."""
-        expected_s = self._newest_work * (self._s_per_work or 0.0)
+        expected_s = self._newest_work * (self.s_per_work or 0.0)
         lead_s = max(self._launch_s, LEAD * expected_s)
         return max(self._newest_began, self._last_ended) + expected_s - lead_s

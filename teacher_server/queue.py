@@ -42,6 +42,11 @@ class FairQueue(Generic[Request]):
         return sum(team.rows.total() for team in self._teams.values())
 
     @property
+    def work(self) -> int:
+        """Rows times members that wait, of all requests."""
+        return sum(waiting.rows_left * waiting.members for _, waiting in self._places.values())
+
+    @property
     def ready_rows(self) -> int:
         """Of these, rows that could be computed together with the one that is next."""
         backlogged = self._backlogged()

@@ -87,6 +87,7 @@ class Recalling:
             refused_N = await self._accept(consulted)
             # one's own before others': two windows that wait for each other would wait for ever
             await self._compute_and_hand_in(np.flatnonzero(self._claimed_N | refused_N))
+            self._batcher.coming.queued(window.ask.request_id)
             while not self._there_N.all():
                 await self._wait()
         finally:

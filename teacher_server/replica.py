@@ -83,6 +83,10 @@ class TeacherReplica:
         """
         return await self._answering.answer(header, tensors)
 
+    async def expect(self, header: dict[str, Any], at_most_s: float | None) -> dict[str, Any]:
+        """What there is left to do, asked by a caller's router: see `Answering.expect`."""
+        return self._answering.expect(header, at_most_s)
+
     async def describe(self) -> dict[str, Any]:
         """What runs here, ``teacher``, ``digest``, ``device`` and ``pid``; and ``queued_rows``, which wait or are computed."""
         return {

@@ -25,3 +25,8 @@ def test_windows_of_many_batches_wait_behind_each_other_while_other_replicas_idl
 def test_the_same_seed_gives_the_same_share():
     case = Case(students=5, replicas=3, load=0.8)
     assert idle_share(case, seed=3, duration=40) == idle_share(case, seed=3, duration=40)
+
+
+@pytest.mark.parametrize("load", [math.inf, 1.0, 0.8])
+def test_callers_that_choose_at_the_same_time_do_not_choose_the_same_replica(load):
+    assert idle_share(Case(students=8, replicas=5, load=load), seed=0, duration=60) < 0.01

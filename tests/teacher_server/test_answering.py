@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from distill.contracts.errors import NotFinite, TeacherBusy
+from distill.contracts.errors import InvalidSpec, NotFinite, TeacherBusy
 from distill.contracts.models import VectorInput
 from distill.contracts.wire import BookKey
 from teacher_server.answering import Answering
@@ -17,6 +17,7 @@ from teacher_server.book.claims import SILENCE_S
 from teacher_server.book.pages import Rows
 from teacher_server.book.segments import write_segment
 from teacher_server.book.shelf import Shelf, book_id
+from teacher_server.coming import Coming, Left
 from teacher_server.digests import row_digests
 from teacher_server.memory import NoMemory
 from teacher_server.pending import Computed
@@ -38,8 +39,13 @@ class CountingDevice:
         self.started = asyncio.Event()
         self.fails: Exception | None = None
         self.says = logits_of
+        self.coming = Coming()
+
+    def left(self):
+        return Left(0.0, self.coming.work, 0.001)
 
     async def compute(self, ask, inputs, members, *, arrived):
+        self.coming.queued(ask.request_id)
         self.started.set()
         await self.go.wait()
         if self.fails is not None:
@@ -326,3 +332,45 @@ async def test_a_check_that_could_not_be_made_is_made_by_the_next_window(pair, b
         await ask(one, range(100))
     one.device.fails = None
     assert (await ask(one, range(100))).recalled_rows == 100 - SAMPLE_ROWS
+
+
+def header(numbers, **more):
+    return {"request_id": "w", "team": "vision", "num_rows": len(numbers), **more}
+
+
+async def test_a_replica_says_what_it_has_left_and_expects_a_window_unless_that_is_too_much():
+    replica = a_replica(NoMemory())
+    said = replica.answering.expect(header(range(50)), None)
+    assert said == {"busy_s": 0.0, "work": 0, "s_per_work": 0.001, "num_windows": 0, "is_promised": False}
+    assert replica.answering.expect(header(range(50)), 0.0)["is_promised"]
+    said = replica.answering.expect(header(range(10), request_id="other", members=[1]), 0.05)
+    assert (said["work"], said["is_promised"]) == (100, False)  # rows times members
+    assert replica.answering.expect(header(range(10), request_id="other", members=[1]), 0.1)["work"] == 110
+
+
+async def test_a_window_that_came_is_not_expected_any_more():
+    replica = a_replica(NoMemory())
+    replica.answering.expect(header(range(50)), 0.0)
+    await ask(replica, range(50), request_id="w")
+    assert replica.answering.expect(header(range(50)), None)["work"] == 0
+
+
+async def test_a_window_whose_rows_another_replica_computes_is_nothing_left_to_do(pair):
+    one, two = pair
+    one.device.go.clear()
+    first = asyncio.create_task(ask(one, range(100)))
+    await one.device.started.wait()
+    second = asyncio.create_task(ask(two, range(100)))
+    async with asyncio.timeout(10):
+        while not (said := two.answering.expect(header([0]), None))["num_windows"] or said["work"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    one.device.go.set()
+    await asyncio.gather(first, second)
+    assert not two.device.computed
+
+
+async def test_a_window_that_the_teacher_does_not_take_is_not_expected():
+    replica = a_replica(NoMemory())
+    with pytest.raises(InvalidSpec):
+        replica.answering.expect({"request_id": "w", "num_rows": -1}, 0.0)
+    assert replica.answering.expect(header([0]), None)["work"] == 0

@@ -13,6 +13,7 @@ from distill.contracts.errors import NotFinite, TeacherBusy, TooLarge
 from distill.contracts.models import TokensInput
 from distill.contracts.wire import AskHeader
 from teacher_server.batching import Batcher, rows_of_batch
+from teacher_server.coming import Left
 from teacher_server.pending import Computed
 from teacher_server.runner import Ensemble
 from tests.teacher_server.slow_ensemble import BAD, BREAKS, LARGE, SlowEnsemble
@@ -73,6 +74,43 @@ async def test_requests_that_wait_are_computed_together_and_answered_each_alone(
     answers = await asyncio.gather(first, *others)
     assert ensemble.batches == [[1], [3, 4, 5, 6, 7, 8]]
     assert [answer_to(computed) for computed in answers] == [[1], [3, 4], [5], [6, 7, 8]]
+
+
+async def test_what_is_left_is_what_is_on_the_device_what_waits_and_what_is_coming(batcher, ensemble):
+    assert batcher.left() == Left(0.0, 0, None)
+    first = await under_way(batcher, ensemble, 1)
+    second = await waiting(batcher, 3, 4)
+    batcher.coming.promise("elsewhere", 5)
+    assert batcher.left() == Left(0.0, 1 + 2 + 5, None)
+    ensemble.go.set()
+    await asyncio.gather(first, second)
+    left = batcher.left()
+    assert (left.busy_s, left.work) == (0.0, 5)
+    assert left.s_per_work is not None
+    assert left.s_per_work > 0
+
+
+async def test_what_is_left_on_the_device_is_what_it_is_expected_to_take(batcher, ensemble):
+    ensemble.go.set()
+    await asked(batcher, 1)
+    ensemble.go.clear()
+    ensemble.started.clear()
+    task = await under_way(batcher, ensemble, *range(8))
+    left = batcher.left()
+    assert left.work == 0
+    assert left.s_per_work is not None
+    assert 0 <= left.busy_s <= 8 * left.s_per_work
+    ensemble.go.set()
+    await task
+
+
+async def test_a_promised_window_counts_once_when_it_has_come(batcher, ensemble):
+    first = await under_way(batcher, ensemble, 1)
+    batcher.coming.promise("w", 3)
+    second = await waiting(batcher, 3, 4, 5, request_id="w")
+    assert batcher.left().work == 1 + 3
+    ensemble.go.set()
+    await asyncio.gather(first, second)
 
 
 async def test_rows_are_answered_bit_for_bit_the_same_in_whatever_company(trio, settings, rows):
