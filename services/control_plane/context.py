@@ -18,6 +18,13 @@ TEAM = "default"
 
 
 @dataclass(frozen=True)
+class Caller:
+    """Who asks, as far as the request shows it."""
+
+    team: str
+
+
+@dataclass(frozen=True)
 class Context:
     """The control plane's parts."""
 
@@ -30,11 +37,11 @@ class Context:
     reservations: Reservations
     reconciler: Reconciler
 
-    async def submission(self) -> Submission:
+    async def submission(self, caller: Caller) -> Submission:
         """What checks and resolves a posted specification, against the cluster as it is now."""
         room = await self.reconciler.resources()
         node = self.settings.node
-        return Submission(self.store, data_root=node.data_root, storage=node.storage, room=room)
+        return Submission(self.store, team=caller.team, data_root=node.data_root, storage=node.storage, room=room)
 
 
 def get_context(request: Request) -> Context:
@@ -43,4 +50,10 @@ def get_context(request: Request) -> Context:
     return context
 
 
+async def get_caller() -> Caller:
+    """Who asks."""
+    return Caller(TEAM)
+
+
 Parts = Annotated[Context, Depends(get_context)]
+Who = Annotated[Caller, Depends(get_caller)]

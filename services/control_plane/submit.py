@@ -44,9 +44,12 @@ MAX_IDENTITY = 48
 class Submission:
     """Checks and resolves against the records, the data root, what jobs left on storage, and the cluster."""
 
-    def __init__(self, store: Store, *, data_root: Path, storage: Path, room: ClusterResources | None) -> None:
+    def __init__(
+        self, store: Store, *, team: str, data_root: Path, storage: Path, room: ClusterResources | None
+    ) -> None:
         """``room`` is what the whole cluster has; None while that isn't known, and then it is not checked."""
         self._store = store
+        self._team = team
         self._data_root = data_root
         self._storage = storage
         self._room = room
@@ -71,8 +74,8 @@ class Submission:
         reused = {key: job for key, job in found.items() if job is not None}
         created = next(iter(records.values())).created_at
         study = StudyRecord(
-            id=identity, spec=spec, jobs={key: job.id for key, job in (records | reused).items()}, children=children,
-            created_at=created, updated_at=created,
+            id=identity, team=self._team, spec=spec, jobs={key: job.id for key, job in (records | reused).items()},
+            children=children, created_at=created, updated_at=created,
         )  # fmt: skip
         return study, [job for key, job in records.items() if key not in reused]
 
@@ -121,6 +124,7 @@ class Submission:
     def _record(self, spec: JobSpec, **fields: Any) -> JobRecord:
         created = now()
         content = {
+            "team": self._team,
             "spec": spec,
             "spec_digest": digest_of(spec),
             "reuse_digest": reuse_digest(spec, self._data_root),

@@ -15,7 +15,7 @@ from distill.contracts.job import JobSpec
 from distill.contracts.records import JobRecord, JobState, Wish
 from services.control_plane import examples
 from services.control_plane.artifacts import find_artifact, list_artifacts, list_snapshots, send_file
-from services.control_plane.context import Context, Parts
+from services.control_plane.context import Context, Parts, Who
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_job
 from services.control_plane.streams import follow, follow_log, last_event_id, read_log, whole_characters
@@ -35,10 +35,10 @@ async def existing_job(job: str, parts: Parts) -> str:
 
 @router.post("", status_code=202, responses=documented(413))
 async def submit(
-    spec: Annotated[JobSpec, Body(openapi_examples=examples.JOBS)], parts: Parts, response: Response
+    spec: Annotated[JobSpec, Body(openapi_examples=examples.JOBS)], parts: Parts, who: Who, response: Response
 ) -> JobRecord:
     """Queue a job. The answer is the stored record; follow it at ``Location`` + ``/events``."""
-    job = await (await parts.submission()).job(spec)
+    job = await (await parts.submission(who)).job(spec)
     await parts.store.create_jobs([job])
     parts.reconciler.wake()
     response.headers["Location"] = f"/v1/jobs/{job.id}"

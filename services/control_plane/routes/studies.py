@@ -10,7 +10,7 @@ from distill.contracts.errors import Conflict
 from distill.contracts.records import JobRecord, JobState, StudyRecord, Wish
 from distill.contracts.study import StudySpec
 from services.control_plane import examples
-from services.control_plane.context import Context, Parts
+from services.control_plane.context import Context, Parts, Who
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_study
 from services.control_plane.routes.jobs import REPORT_FILES, Limit, ReportFormat, cancel_job, pause_job, resume_job
@@ -27,10 +27,10 @@ async def existing_study(study: str, parts: Parts) -> str:
 
 @router.post("", status_code=202, responses=documented(413))
 async def submit(
-    spec: Annotated[StudySpec, Body(openapi_examples=examples.STUDIES)], parts: Parts, response: Response
+    spec: Annotated[StudySpec, Body(openapi_examples=examples.STUDIES)], parts: Parts, who: Who, response: Response
 ) -> StudyView:
     """Queue a study: its jobs and the study itself are stored in one step, or not at all."""
-    study, jobs = await (await parts.submission()).study(spec)
+    study, jobs = await (await parts.submission(who)).study(spec)
     await parts.store.create_jobs(jobs, study)
     parts.reconciler.wake()
     response.headers["Location"] = f"/v1/studies/{study.id}"

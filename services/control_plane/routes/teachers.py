@@ -16,7 +16,7 @@ from distill.contracts.teachers import (
     TeacherVersionState,
 )
 from services.control_plane import examples
-from services.control_plane.context import Context, Parts
+from services.control_plane.context import Context, Parts, Who
 from services.control_plane.problems import documented
 from services.control_plane.registry import find_version
 from services.control_plane.views import AliasTarget, TeacherList
@@ -53,10 +53,11 @@ async def publish(
     name: str,
     spec: Annotated[TeacherVersionSpec, Body(openapi_examples=examples.VERSIONS)],
     parts: Parts,
+    who: Who,
     response: Response,
 ) -> TeacherVersion:
     """Make the next version, from finished jobs or from files; it is CHECKING until a process has tried it."""
-    submission = await parts.submission()
+    submission = await parts.submission(who)
     for _ in range(TRIES):
         number = len((await parts.store.teacher(name)).versions) + 1
         version = await submission.version(spec, number=number)

@@ -104,7 +104,7 @@ def test_a_job_that_waits_for_no_generation_is_not_given_one():
 async def study(store: Store, tmp_path: Path) -> str:
     """Three generations of a job that labels teach at first."""
     spec = StudySpec.model_validate({"name": "again", "job": JOB, "generations": 3, "later_objective": SOFT})
-    made, jobs = await Submission(store, data_root=tmp_path, storage=tmp_path, room=None).study(spec)
+    made, jobs = await Submission(store, team="default", data_root=tmp_path, storage=tmp_path, room=None).study(spec)
     await store.create_jobs(jobs, made)
     return made.id
 
@@ -185,7 +185,7 @@ async def test_two_lines_of_generations_publish_versions_of_one_teacher(
     store: Store, reconciler: Reconciler, tmp_path: Path
 ):
     body = {"name": "again", "job": JOB, "generations": 2, "later_objective": SOFT, "seeds": [1, 2]}
-    made, jobs = await Submission(store, data_root=tmp_path, storage=tmp_path, room=None).study(
+    made, jobs = await Submission(store, team="default", data_root=tmp_path, storage=tmp_path, room=None).study(
         StudySpec.model_validate(body)
     )
     await store.create_jobs(jobs, made)
@@ -200,7 +200,7 @@ async def test_two_lines_of_generations_publish_versions_of_one_teacher(
 async def test_a_first_generation_with_teachers_has_them_at_once(store: Store, tmp_path: Path):
     await store.create_teacher(a_teacher())
     body = {"name": "again", "job": TAUGHT, "generations": 2}
-    _, jobs = await Submission(store, data_root=tmp_path, storage=tmp_path, room=None).study(
+    _, jobs = await Submission(store, team="default", data_root=tmp_path, storage=tmp_path, room=None).study(
         StudySpec.model_validate(body)
     )
     teachers = {job.role: [teacher.reference for teacher in job.teachers] for job in jobs}

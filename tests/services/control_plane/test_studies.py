@@ -51,7 +51,7 @@ async def test_every_id_is_a_name_whatever_the_study_is_called(api: httpx.AsyncC
 
 
 async def test_all_students_of_a_sweep_have_the_same_teachers(store: Store, tmp_path: Path):
-    _, jobs = await Submission(store, data_root=tmp_path, storage=tmp_path, room=None).study(
+    _, jobs = await Submission(store, team="default", data_root=tmp_path, storage=tmp_path, room=None).study(
         StudySpec.model_validate(BOTH)
     )
     teachers = {job.role.split("-")[0]: [one.reference for one in job.teachers] for job in jobs}
@@ -86,7 +86,7 @@ async def test_weights_that_a_peer_starts_from_must_be_there(api: httpx.AsyncCli
 
 async def test_a_generation_that_can_not_be_served_beside_the_next_is_refused(store: Store, tmp_path: Path):
     body = {"name": "again", "job": TAUGHT, "generations": 2, "generation_replica": {"num_gpus": 1}}
-    submission = Submission(store, data_root=tmp_path, storage=tmp_path, room=ClusterResources(cpus=4))
+    submission = Submission(store, team="default", data_root=tmp_path, storage=tmp_path, room=ClusterResources(cpus=4))
     with pytest.raises(NoRoom, match="1 GPUs"):
         await submission.study(StudySpec.model_validate(body))
 
@@ -99,7 +99,7 @@ async def test_cancelling_a_study_ends_what_waits_for_a_generation_too(api: http
 
 
 async def test_a_study_is_reported_when_the_baseline_of_another_ends_last(store: Store, reconciler: Reconciler):
-    submission = Submission(store, data_root=Path(), storage=Path(), room=None)
+    submission = Submission(store, team="default", data_root=Path(), storage=Path(), room=None)
     spec = StudySpec.model_validate({"name": "pair", "job": TAUGHT | {"limits": {"max_failures": 0}}})
     first, jobs = await submission.study(spec)
     await store.create_jobs(jobs, first)
