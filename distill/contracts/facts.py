@@ -142,6 +142,14 @@ class ResumeAsked(Stored):
     at: Timestamp
 
 
+class PrioritySet(Stored):
+    """Someone wants the job to start sooner, or later, than others of its team."""
+
+    kind: Literal["priority_set"] = "priority_set"
+    priority: int
+    at: Timestamp
+
+
 class GenerationReady(Stored):
     """The student of the generation before is published: the job has its teacher."""
 
@@ -225,6 +233,7 @@ JobFact = (
     | CancelAsked
     | PauseAsked
     | ResumeAsked
+    | PrioritySet
     | GenerationReady
     | GenerationMissing
 )

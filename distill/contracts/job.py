@@ -155,6 +155,8 @@ class JobSpec(Spec):
     name: Name
     labels: dict[str, str] = Field(default_factory=dict, max_length=32)
     """The user's own key-value marks."""
+    priority: int = Field(default=0, ge=-100, le=100)
+    """Among the jobs of one's own team that wait: higher ones start first. It changes nothing of what is trained."""
     dataset: DatasetSpec
     student: StudentSpec
     teachers: tuple[TeacherUse, ...] = Field(default=(), max_length=16)

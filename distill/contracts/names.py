@@ -59,6 +59,12 @@ WAKE_KEY = f"{PREFIX}wake"
 TEAM_WEIGHTS_KEY = f"{PREFIX}team-weights"
 """Hash: team -> its weight in every replica's queue; 1 where there is none."""
 
+TEAMS_KEY = f"{PREFIX}teams"
+"""Hash: team -> its `TeamRecord`; the defaults where there is none."""
+
+TEAM_ACCOUNTS_KEY = f"{PREFIX}team-accounts"
+"""The `TeamAccounts`: one JSON string; none while no team waits for room."""
+
 RESERVATIONS_KEY = f"{PREFIX}reservations"
 """Sorted set: identity of each reservation by when it expires."""
 

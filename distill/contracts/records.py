@@ -132,6 +132,8 @@ class JobRecord(Stored):
     spec_digest: Digest
     reuse_digest: Digest | None = None
     """Equal for jobs that leave the same student; None for one whose student no study takes for its baseline."""
+    priority: int = 0
+    """The present one; the specification's is where it began."""
     after: str | None = None
     """The job whose student becomes this one's teacher, once it has ended."""
     teachers: tuple[ResolvedTeacher, ...] = ()

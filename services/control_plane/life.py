@@ -20,6 +20,7 @@ from distill.contracts.facts import (
     JobFact,
     PauseAsked,
     PhaseReached,
+    PrioritySet,
     QueueReason,
     ResumeAsked,
     TeacherAwaited,
@@ -70,8 +71,8 @@ def apply_fact(record: JobRecord, fact: JobFact) -> JobRecord:
             return _pause_asked(record, fact)
         case ResumeAsked():
             return _resume_asked(record, fact)
-        case QueueReason():
-            return _waits(record, fact)
+        case QueueReason() | PrioritySet():
+            return _in_queue(record, fact)
         case GenerationReady() | GenerationMissing():
             return _after_generation(record, fact)
         case AttemptLaunched() | AttemptLost():
@@ -125,7 +126,11 @@ def _resume_asked(record: JobRecord, fact: ResumeAsked) -> JobRecord:
     return _move(wished, JobState.QUEUED, Reason(code="queued", text="waiting for its turn"), fact.at)
 
 
-def _waits(record: JobRecord, fact: QueueReason) -> JobRecord:
+def _in_queue(record: JobRecord, fact: QueueReason | PrioritySet) -> JobRecord:
+    if isinstance(fact, PrioritySet):
+        if fact.priority == record.priority:
+            return record
+        return record.model_copy(update={"priority": fact.priority, "updated_at": fact.at})
     reason = Reason(code=fact.code, text=fact.text)
     if record.state not in {JobState.QUEUED, JobState.STARTING, JobState.CANCELLING} or record.reason == reason:
         return record

@@ -128,6 +128,7 @@ class Submission:
             "spec": spec,
             "spec_digest": digest_of(spec),
             "reuse_digest": reuse_digest(spec, self._data_root),
+            "priority": spec.priority,
             "reason": Reason(code="queued", text="waiting for its turn"),
             "created_at": created,
             "updated_at": created,
