@@ -22,6 +22,11 @@ class TeamSpec(Spec):
     """Rows times members that teachers compute for it in a calendar month, UTC; what was known already is free.
     Once they are used up no further job with teachers starts."""
 
+    @property
+    def is_metered(self) -> bool:
+        """Whether what it has had of teachers this month bounds what it may start."""
+        return self.max_teacher_rows_per_month is not None
+
 
 class TeamRecord(Stored):
     """What is granted to a team."""

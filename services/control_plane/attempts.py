@@ -1,8 +1,7 @@
-"""Attempts at jobs, made to follow the records: claimed where there is room, launched, signalled, declared lost."""
+"""Attempts at jobs, made to follow the records: claimed, launched, signalled, declared lost."""
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -11,21 +10,9 @@ from distill.contracts import names
 from distill.contracts.base import now
 from distill.contracts.errors import DependencyDown, Problem
 from distill.contracts.facts import AttemptClaimed, AttemptLaunched, AttemptLost, QueueReason
-from distill.contracts.records import JobRecord, JobState, Reason
-from distill.contracts.teachers import TeacherRecord
-from services.control_plane.decisions import (
-    Claim,
-    DeclareLost,
-    Launch,
-    Observed,
-    Signal,
-    Wait,
-    decide_attempt,
-    decide_queued,
-    needs,
-)
-from services.control_plane.deployment import applications_of, fewest, taken
-from services.control_plane.ray_rest import ClusterResources, RayRest
+from distill.contracts.records import JobRecord, Reason
+from services.control_plane.decisions import DeclareLost, Launch, Observed, Signal, decide_attempt
+from services.control_plane.ray_rest import RayRest
 from services.control_plane.store import Store
 
 log = logging.getLogger(__name__)
@@ -44,39 +31,10 @@ class Attempts:
         self._storage = storage
         self._signalled: set[str] = set()
 
-    async def start_queued(
-        self,
-        jobs: Sequence[JobRecord],
-        teachers: Sequence[TeacherRecord],
-        *,
-        deployed: Mapping[str, int],
-        total: ClusterResources | None,
-    ) -> None:
-        """Claim and launch the queued jobs that there is room for, oldest first; the others learn what they wait for.
-
-        Args:
-            jobs: every job that has not ended, oldest first.
-            teachers: every teacher.
-            deployed: application -> its replicas, of each teacher that is on the cluster.
-            total: what the cluster has; None while Ray doesn't answer.
-        """
-        running = [job for job in jobs if job.state.has_attempt]
-        there = fewest(applications_of(running), teachers) | dict(deployed)
-        used = sum((needs(job.spec.compute) for job in running), taken(there, teachers))
-        free = None if total is None else total - used
-        for job in jobs:
-            if job.state is not JobState.QUEUED:
-                continue
-            asked = fewest(applications_of([job]) - there.keys(), teachers)
-            need = needs(job.spec.compute) + taken(asked, teachers)
-            match decide_queued(job, need=need, free=free, now=now()):
-                case Claim():
-                    await self._store.append("job", job.id, AttemptClaimed(attempt=job.attempt + 1, at=now()))
-                    await self.tend(await self._store.job(job.id))
-                    free = free and free - need
-                    there |= asked
-                case Wait(reason=reason):
-                    await self._say(job, reason)
+    async def claim(self, job: JobRecord) -> None:
+        """Begin the next attempt at a queued job, and launch it."""
+        await self._store.append("job", job.id, AttemptClaimed(attempt=job.attempt + 1, at=now()))
+        await self.tend(await self._store.job(job.id))
 
     async def tend(self, job: JobRecord) -> None:
         """What the attempt of a STARTING, RUNNING, PAUSING or CANCELLING job needs now."""

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 from distill.contracts.errors import AttemptLost, Problem
 from distill.contracts.job import ComputeSpec
-from distill.contracts.records import JobRecord, JobState, Phase, Reason
+from distill.contracts.records import JobRecord, JobState, Phase
 from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
+from services.control_plane.scheduling.words import WAITING_FOR_QUOTA
 
 SIGNAL_AFTER_S = 30.0
 """An attempt that is to stop and hasn't obeyed its directive is signalled after so long."""
@@ -19,18 +20,6 @@ class Observed:
     ray: RayJob | None
     has_heartbeat: bool
     now: datetime
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Begin the next attempt."""
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Stay in the queue, and say why."""
-
-    reason: Reason
 
 
 @dataclass(frozen=True)
@@ -50,37 +39,14 @@ class DeclareLost:
     problem: Problem
 
 
-Decision = Claim | Wait | Launch | Signal | DeclareLost | None
+Decision = Launch | Signal | DeclareLost | None
 
 
-def decide_queued(
-    record: JobRecord, *, need: ClusterResources, free: ClusterResources | None, now: datetime
-) -> Claim | Wait | None:
-    """Start a queued job now, or say what it waits for; leave one alone that backs off, or has no teacher yet.
-
-    Args:
-        record: the job.
-        need: what its workers take, and those of its teachers that are not there yet.
-        free: what nobody has taken; None while Ray doesn't answer.
-        now: the present moment.
-    """
-    if not may_start(record, now):
-        return None
-    if free is None:
-        return Wait(Reason(code="waiting_for_cluster", text="waiting for Ray to answer"))
-    if free.holds(need):
-        return Claim()
-    what = (
-        f"{need.gpus:g} GPUs ({free.gpus:g} free)"
-        if need.gpus > free.gpus
-        else f"{need.cpus:g} CPUs ({free.cpus:g} free)"
-    )
-    return Wait(Reason(code="waiting_for_resources", text=f"waiting for {what}"))
-
-
-def may_start(record: JobRecord, now: datetime) -> bool:
-    """Whether a queued job waits for room alone: not one that backs off, or whose teacher is still a student."""
-    return not record.awaits_generation and (record.not_before is None or now >= record.not_before)
+def waits_for_room(record: JobRecord, now: datetime) -> bool:
+    """Whether a job is in the queue for room and turn alone: it doesn't back off, and its team's quotas allow it."""
+    if record.state is not JobState.QUEUED or record.awaits_generation or record.reason.code == WAITING_FOR_QUOTA:
+        return False
+    return record.not_before is None or now >= record.not_before
 
 
 def decide_attempt(record: JobRecord, observed: Observed) -> Decision:

@@ -90,3 +90,10 @@ RESERVATIONS = {
         "value": {"teacher": "fashion@prod", "rows_per_s": 5000},
     },
 }
+
+TEAMS = {
+    "weight-and-quotas": {
+        "summary": "Twice the share of others, at most ten jobs with eight GPUs at a time",
+        "value": {"weight": 2.0, "max_jobs": 10, "max_gpus": 8, "max_teacher_rows_per_month": 50_000_000_000},
+    },
+}

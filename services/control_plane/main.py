@@ -18,7 +18,7 @@ from services.control_plane.limits import BodyLimit
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
-from services.control_plane.routes import health, jobs, reservations, studies, teachers, usage
+from services.control_plane.routes import health, jobs, reservations, studies, teachers, teams, usage
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store, read_streams
 
@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     problems.install(app)
     for router in (
-        jobs.router, studies.router, teachers.router, reservations.router, usage.router, health.router,
+        jobs.router, studies.router, teachers.router, reservations.router, usage.router, teams.router, health.router,
     ):  # fmt: skip
         app.include_router(router)
     return app

@@ -23,10 +23,12 @@ from services.control_plane.attempts import Attempts
 from services.control_plane.generations import Generations
 from services.control_plane.guarded import guarded
 from services.control_plane.pool import Pool
+from services.control_plane.queue import Queue
 from services.control_plane.ray_rest import ClusterResources, RayRest
 from services.control_plane.replicas import Replicas
 from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
+from services.control_plane.teams import Teams
 from services.reports.write import write_study_report
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Reconciler:
         self._reservations = reservations
         self._storage = storage
         self._attempts = Attempts(store, redis, ray, storage=storage)
+        self._queue = Queue(store, Teams(redis), self._attempts)
         self._generations = Generations(store)
         self._pool = Pool(
             store, ray, Replicas(redis), idle_s=teacher_idle_s, door_port=door_port, still_acts=self._hold_lease
@@ -133,10 +136,11 @@ class Reconciler:
 
     async def _start_queued(self) -> None:
         jobs = await self._active_jobs()
-        if any(job.state is JobState.QUEUED for job in jobs):
-            teachers, total = await self._store.teachers(), await self.resources()
-            deployed = {} if total is None else await self._pool.replicas()
-            await self._attempts.start_queued(jobs, teachers, deployed=deployed, total=total)
+        teachers, reservations = await self._store.teachers(), await self._reservations.living()
+        is_queued = any(job.state is JobState.QUEUED for job in jobs)
+        total = await self.resources() if is_queued else None
+        deployed = {} if total is None else await self._pool.replicas()
+        await self._queue.follow(jobs, teachers, reservations, deployed=deployed, total=total)
 
     async def _deploy(self, teachers: Sequence[TeacherRecord]) -> None:
         jobs, reservations = await self._active_jobs(), await self._reservations.living()

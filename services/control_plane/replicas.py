@@ -7,9 +7,9 @@ from redis.asyncio import Redis
 
 from distill.contracts.base import now
 from distill.contracts.pool import Reservation
-from distill.contracts.records import JobRecord, JobState
+from distill.contracts.records import JobRecord
 from distill.contracts.teachers import TeacherRecord
-from services.control_plane.decisions import may_start, needs
+from services.control_plane.decisions import needs, waits_for_room
 from services.control_plane.deployment import applications_of, fewest, served_versions, taken
 from services.control_plane.measured import read_loads
 from services.control_plane.ray_rest import ClusterResources
@@ -85,7 +85,7 @@ def spoken_for(
 
     A teacher's further replicas have what is left: a job that waits for room gets it from them.
     """
-    counted = [job for job in jobs if job.state.has_attempt or (job.state is JobState.QUEUED and may_start(job, now))]
+    counted = [job for job in jobs if job.state.has_attempt or waits_for_room(job, now)]
     there = {*applications, *applications_of(counted)}
     workers = sum((needs(job.spec.compute) for job in counted), ClusterResources())
     return workers + taken(fewest(there, teachers), teachers)

@@ -7,6 +7,7 @@ from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
+from distill.contracts.teams import TeamHolding, TeamRecord
 
 
 class JobPage(Stored):
@@ -70,6 +71,25 @@ class AliasTarget(Spec):
     """Where an alias points."""
 
     version: int = Field(ge=1, examples=[3])
+
+
+class JobPriority(Spec):
+    """Where a job stands among those of its team."""
+
+    priority: int = Field(ge=-100, le=100, examples=[10])
+
+
+class TeamView(Stored):
+    """What a team is granted, and what it has of that now."""
+
+    team: TeamRecord
+    has: TeamHolding
+
+
+class TeamList(Stored):
+    """Every team that is granted something, or has jobs that have not ended."""
+
+    items: list[TeamView]
 
 
 class Health(Stored):

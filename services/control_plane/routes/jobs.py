@@ -10,7 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from distill.contracts.base import now
 from distill.contracts.errors import Conflict, InvalidSpec
-from distill.contracts.facts import CancelAsked, PauseAsked, ResumeAsked
+from distill.contracts.facts import CancelAsked, PauseAsked, PrioritySet, ResumeAsked
 from distill.contracts.job import JobSpec
 from distill.contracts.records import JobRecord, JobState, Wish
 from services.control_plane import examples
@@ -19,7 +19,7 @@ from services.control_plane.context import Context, Parts, Who
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_job
 from services.control_plane.streams import follow, follow_log, last_event_id, read_log, whole_characters
-from services.control_plane.views import ArtifactList, JobPage, LogPage, SnapshotList
+from services.control_plane.views import ArtifactList, JobPage, JobPriority, LogPage, SnapshotList
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -101,6 +101,15 @@ async def resume(job: str, parts: Parts) -> JobRecord:
     return await resume_job(parts, await parts.store.job(job))
 
 
+@router.post("/{job}/priority", status_code=202, responses=documented(404, 409))
+async def set_priority(job: str, wanted: JobPriority, parts: Parts) -> JobRecord:
+    """Let the job start sooner, or later, than others of its team that wait; what runs goes on as it is."""
+    record = await parts.store.job(job)
+    if record.state.is_final:
+        raise Conflict(f"{job} is {record.state.value}, and has no place in the queue any more", got=record.state.value)
+    return await _wished(parts, job, PrioritySet(priority=wanted.priority, at=now()))
+
+
 async def pause_job(parts: Context, job: JobRecord) -> JobRecord:
     """Put the wish into the job's inbox, and return the record that it led to.
 
@@ -125,7 +134,7 @@ async def resume_job(parts: Context, job: JobRecord) -> JobRecord:
     return await _wished(parts, job.id, ResumeAsked(at=now()))
 
 
-async def _wished(parts: Context, job: str, fact: CancelAsked | PauseAsked | ResumeAsked) -> JobRecord:
+async def _wished(parts: Context, job: str, fact: CancelAsked | PauseAsked | ResumeAsked | PrioritySet) -> JobRecord:
     await parts.store.append("job", job, fact)
     parts.reconciler.wake()
     return await parts.store.job(job)

@@ -69,12 +69,12 @@ Why = RayIsSilent | BacksOff | Lacks | IsKept | NeverFits | OverQuota | QuotaIsK
 
 RESOURCES = {"gpus": "GPUs", "cpus": "CPUs"}
 QUOTAS = {
-    "jobs": "jobs at a time",
-    "workers": "workers",
-    "gpus": "GPUs",
-    "rows_per_s": "teacher rows/s",
+    "jobs": ("job at a time", "jobs at a time"),
+    "workers": ("worker", "workers"),
+    "gpus": ("GPU", "GPUs"),
+    "rows_per_s": ("teacher row/s", "teacher rows/s"),
 }
-"""What is granted by the number, and what people call it."""
+"""What is granted by the number, and what people call one and several of it."""
 
 
 def in_words(why: Why, *, position: int | None, num_waiting: int) -> Reason | None:
@@ -102,10 +102,12 @@ def _said(why: Why) -> tuple[str, str]:
         case IsKept():
             return "waiting_for_turn", "waiting for its turn: what is free is kept for jobs that have waited long"
         case OverQuota(what, needed, used, granted) if needed > granted:
-            said = f"{_number(granted)} {QUOTAS[what]}, and it needs {_number(needed)}"
+            said = f"{_number(granted)} {QUOTAS[what][granted != 1]}, and it needs {_number(needed)}"
             return WAITING_FOR_QUOTA, f"its team's quota is {said}: ask for less, or the operator for more"
         case OverQuota(what, needed, used, granted):
-            said = f"{_number(granted)} {QUOTAS[what]} ({_number(used)} in use, it needs {_number(needed)})"
+            said = (
+                f"{_number(granted)} {QUOTAS[what][granted != 1]} ({_number(used)} in use, it needs {_number(needed)})"
+            )
             return WAITING_FOR_QUOTA, f"waiting for its team's quota of {said}"
         case QuotaIsKept():
             text = "waiting for its turn: what is left of its team's quota is kept for a job that has waited long"

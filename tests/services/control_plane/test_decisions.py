@@ -2,22 +2,19 @@
 
 import pytest
 
-from distill.contracts.facts import AttemptLaunched, AttemptLost, CancelAsked, PauseAsked
+from distill.contracts.facts import AttemptLaunched, AttemptLost, CancelAsked, PauseAsked, QueueReason
 from services.control_plane.decisions import (
-    Claim,
     DeclareLost,
     Launch,
     Observed,
     Signal,
-    Wait,
     decide_attempt,
-    decide_queued,
+    waits_for_room,
 )
-from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
+from services.control_plane.ray_rest import RayJob, RayJobState
 from tests.services.control_plane.records import NOON, a_queued_job, a_running_job, a_starting_job, after, at
 from tests.services.control_plane.test_life import LOST
 
-NEED = ClusterResources(cpus=0.5)
 LAUNCHED = AttemptLaunched(attempt=1, submission_id="digits-abc234-1", at=NOON)
 
 
@@ -25,32 +22,17 @@ def seen(state: RayJobState | None, *, heartbeat: bool = True, seconds: float = 
     return Observed(ray=None if state is None else RayJob(state), has_heartbeat=heartbeat, now=at(seconds))
 
 
-def test_a_job_starts_where_there_is_room_and_says_what_it_waits_for_where_there_is_none():
-    job = a_queued_job()
-    need = ClusterResources(cpus=2)
-    assert decide_queued(job, need=need, free=ClusterResources(cpus=2), now=NOON) == Claim()
-    waits = decide_queued(job, need=need, free=ClusterResources(cpus=1.5), now=NOON)
-    assert isinstance(waits, Wait)
-    assert waits.reason.text == "waiting for 2 CPUs (1.5 free)"
-
-
-def test_a_job_that_backs_off_is_left_alone_until_its_time():
+def test_a_job_that_backs_off_or_waits_for_another_thing_speaks_for_no_room():
     job = after(a_running_job(), AttemptLost(attempt=1, problem=LOST, at=NOON))
-    room = ClusterResources(cpus=2, gpus=0)
-    assert decide_queued(job, need=NEED, free=room, now=at(0.5)) is None
-    assert decide_queued(job, need=NEED, free=room, now=at(1)) == Claim()
+    assert not waits_for_room(job, at(0.5))
+    assert waits_for_room(job, at(1))
+    assert not waits_for_room(a_queued_job().model_copy(update={"after": "first-abc234"}), NOON)
+    over_quota = after(a_queued_job(), QueueReason(code="waiting_for_quota", text="2 jobs at a time", at=NOON))
+    assert not waits_for_room(over_quota, NOON)
+    assert not waits_for_room(a_running_job(), NOON)
 
 
-def test_a_job_whose_teacher_is_still_a_student_is_left_alone():
-    waiting = a_queued_job().model_copy(update={"after": "first-abc234"})
-    assert decide_queued(waiting, need=NEED, free=ClusterResources(cpus=2), now=NOON) is None
-    assert decide_queued(waiting, need=NEED, free=None, now=NOON) is None
-
-
-def test_while_ray_is_silent_nothing_starts_and_nothing_ends():
-    waits = decide_queued(a_queued_job(), need=NEED, free=None, now=NOON)
-    assert isinstance(waits, Wait)
-    assert waits.reason.code == "waiting_for_cluster"
+def test_while_ray_is_silent_nothing_ends():
     assert decide_attempt(after(a_running_job(), LAUNCHED), seen(None, heartbeat=False, seconds=9999)) is None
 
 

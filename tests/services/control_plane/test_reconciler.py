@@ -58,7 +58,12 @@ async def test_a_job_waits_until_its_teacher_fits_beside_its_workers(
     await store.create_jobs([a_taught_job("taught-abc234")])
     await reconciler.round()
     job = await store.job("taught-abc234")
-    assert (job.state, job.reason.text) == (JobState.QUEUED, "waiting for 1.5 CPUs (1.25 free)")
+    text = "needs 1.5 CPUs, and the cluster has 1.25 for it at most"
+    assert (job.state, job.reason.text) == (JobState.QUEUED, text)
+    ray.total = ClusterResources(cpus=1.5)
+    reconciler._resources = None
+    await reconciler.round()
+    assert (await store.job("taught-abc234")).state is JobState.STARTING
 
 
 async def test_two_jobs_of_one_teacher_pay_for_it_once(store: Store, reconciler: Reconciler, ray: FakeRay):

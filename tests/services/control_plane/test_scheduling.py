@@ -210,14 +210,14 @@ def test_positions_alternate_between_teams_as_turns_will():
 @pytest.mark.parametrize(
     ("quotas", "text"),
     [
-        ({"max_jobs": 1}, "waiting for its team's quota of 1 jobs at a time (1 in use, it needs 1)"),
+        ({"max_jobs": 1}, "waiting for its team's quota of 1 job at a time (1 in use, it needs 1)"),
         ({"max_workers": 5}, "waiting for its team's quota of 5 workers (4 in use, it needs 2)"),
         ({"max_gpus": 1.5}, "waiting for its team's quota of 1.5 GPUs (1 in use, it needs 1)"),
         (
             {"max_teacher_rows_per_s": 10_000},
             "waiting for its team's quota of 10,000 teacher rows/s (8,000 in use, it needs 4,000)",
         ),
-        ({"max_workers": 1}, "its team's quota is 1 workers, and it needs 2: ask for less, or the operator for more"),
+        ({"max_workers": 1}, "its team's quota is 1 worker, and it needs 2: ask for less, or the operator for more"),
     ],
 )
 def test_each_quota_is_kept_and_named(quotas: dict[str, Any], text: str):

@@ -1,0 +1,127 @@
+"""The queue of jobs, made to follow what `scheduling` decides: jobs are claimed, the others learn what they wait for."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from distill.contracts import names
+from distill.contracts.base import now
+from distill.contracts.facts import QueueReason
+from distill.contracts.pool import Reservation
+from distill.contracts.records import JobRecord, JobState
+from distill.contracts.teachers import TeacherRecord
+from services.control_plane.attempts import Attempts
+from services.control_plane.decisions import needs
+from services.control_plane.deployment import applications_of, served_versions, size_of
+from services.control_plane.guarded import guarded
+from services.control_plane.ray_rest import ClusterResources
+from services.control_plane.scheduling.jobs import Job, Ledger, Start, Team, Wait
+from services.control_plane.scheduling.policy import decide
+from services.control_plane.store import Store
+from services.control_plane.teams import Teams
+
+FRONT = 3
+"""So many jobs at the head of the queue learn of every change at once."""
+
+SAY_AGAIN_S = 30.0
+"""The others learn no more often than this of a new position or other figures; of another reason at once."""
+
+MOST_A_ROUND = 50
+"""So many jobs are told something in one round, from the head of the queue on; the others in the next."""
+
+
+class Queue:
+    """Carries out what the policy decides."""
+
+    def __init__(self, store: Store, teams: Teams, attempts: Attempts) -> None:
+        self._store = store
+        self._teams = teams
+        self._attempts = attempts
+
+    async def follow(
+        self,
+        jobs: Sequence[JobRecord],
+        teachers: Sequence[TeacherRecord],
+        reservations: Sequence[Reservation],
+        *,
+        deployed: Mapping[str, int],
+        total: ClusterResources | None,
+    ) -> None:
+        """Claim and launch the jobs whose turn it is, and tell the others why they wait.
+
+        Args:
+            jobs: every job that has not ended.
+            teachers: every teacher.
+            reservations: those that live.
+            deployed: application -> its replicas, of each teacher that is on the cluster.
+            total: what the cluster has; None while Ray doesn't answer.
+        """
+        waiting = {job.id: job for job in jobs if job.state is JobState.QUEUED and not job.awaits_generation}
+        if not waiting:
+            await self._teams.keep_accounts(None)
+            return
+        sizes = _fewest_sizes(teachers)
+        running = [_as_job(job, sizes) for job in jobs if job.state.has_attempt]
+        reserved = {names.application(one.teacher.name, one.teacher.version) for one in reservations}
+        pinned = {name: sizes[name] for name in sorted(reserved & sizes.keys())}
+        there = {name: size for job in running for name, size in job.teachers.items()} | pinned
+        there |= _served(deployed, teachers)
+        ledger = Ledger(total, running, there, pinned, await self._granted(), await self._teams.accounts())
+        decided = decide([_as_job(job, sizes) for job in waiting.values()], ledger, now())
+        if decided.accounts != ledger.accounts:
+            await self._teams.keep_accounts(decided.accounts)
+        for identity, decision in decided.of_jobs.items():
+            if isinstance(decision, Start):
+                await guarded(f"starting {identity}", self._attempts.claim, waiting[identity])
+        await self._tell(waiting, decided.of_jobs)
+
+    async def _granted(self) -> dict[str, Team]:
+        return {
+            team: Team(one.granted, await self._teams.rows_this_month(team) if one.granted.is_metered else 0)
+            for team, one in (await self._teams.all()).items()
+        }
+
+    async def _tell(self, waiting: Mapping[str, JobRecord], decided: Mapping[str, Start | Wait]) -> None:
+        moment = now()
+        waits = ((waiting[identity], one) for identity, one in decided.items() if isinstance(one, Wait))
+        news = [(job, wait) for job, wait in waits if is_news(job, wait, moment)]
+        for job, wait in news[:MOST_A_ROUND]:
+            assert wait.reason is not None  # noqa: S101 - else it were no news
+            fact = QueueReason(code=wait.reason.code, text=wait.reason.text, at=moment)
+            await self._store.append("job", job.id, fact)
+
+
+def is_news(job: JobRecord, wait: Wait, moment: datetime) -> bool:
+    """Whether a person should be told: each word is a fact in the job's record, and its followers see it."""
+    reason = wait.reason
+    if reason is None or reason == job.reason:
+        return False
+    if reason.code != job.reason.code or (wait.position or 1) <= FRONT:
+        return True
+    return moment - job.updated_at >= timedelta(seconds=SAY_AGAIN_S)
+
+
+def _as_job(record: JobRecord, sizes: Mapping[str, ClusterResources]) -> Job:
+    """What the policy is told of a record; ``sizes``: application -> what its fewest replicas take."""
+    return Job(
+        id=record.id,
+        team=record.team,
+        created_at=record.created_at,
+        takes=needs(record.spec.compute),
+        num_workers=record.spec.compute.workers,
+        teachers={name: sizes[name] for name in sorted(applications_of([record])) if name in sizes},
+        rows_per_s=record.spec.answers.rows_per_s,
+        priority=record.priority,
+        not_before=record.not_before,
+    )
+
+
+def _fewest_sizes(teachers: Iterable[TeacherRecord]) -> dict[str, ClusterResources]:
+    return {
+        name: size_of(version.resources, version.resources.replicas)
+        for name, (_, version) in served_versions(teachers).items()
+    }
+
+
+def _served(deployed: Mapping[str, int], teachers: Iterable[TeacherRecord]) -> dict[str, ClusterResources]:
+    versions = served_versions(teachers)
+    return {name: size_of(versions[name][1].resources, n) for name, n in deployed.items() if name in versions}
