@@ -24,6 +24,8 @@ def job_card(job: JobRecord) -> Iterator[str]:
     yield f"  role       {job.role}" + (f" of study {job.study}" if job.study else "")
     if job.after:
         yield f"  after      {job.after}, whose student teaches it"
+    if job.priority:
+        yield f"  priority   {job.priority} among the jobs of team {job.team}"
     yield f"  created    {ago(job.created_at)}" + (f", ended {ago(job.ended_at)}" if job.ended_at else "")
     yield f"  student    {_student(job)}"
     yield f"  teachers   {_teachers(job)}"

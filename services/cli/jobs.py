@@ -24,7 +24,7 @@ PANEL = "Jobs and studies"
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (submit, watch, jobs, job, logs, pause, resume, cancel, report, download):
+    for command in (submit, watch, jobs, job, logs, pause, resume, cancel, priority, report, download):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -141,6 +141,31 @@ def resume(context: typer.Context, identity: Identity, as_json: Json = False) ->
         kind = kind_of(client, identity)
         view = client.resume_study(identity) if kind == "study" else client.resume_job(identity)
     _show_state(kind, identity, view, as_json=as_json)
+
+
+def priority(
+    context: typer.Context,
+    identity: Identity,
+    number: Annotated[
+        int, typer.Argument(metavar="N", min=-100, max=100, help="Higher ones start first; 0 where nothing is said.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Let a job, or all jobs of a study that have not ended, start sooner or later than others of one's team.
+
+    What runs goes on as it is. Before a negative number write two hyphens: `stillhouse priority ID -- -10`.
+    """
+    with client_of(context, as_json=as_json) as client:
+        if kind_of(client, identity) == "job":
+            changed = [client.set_priority(identity, number)]
+        else:
+            living = [job for job in client.study(identity).children.values() if not job.state.is_final]
+            changed = [client.set_priority(job.id, number) for job in living]
+    if as_json:
+        show_json(changed)
+        return
+    for one in changed:
+        typer.echo(f"job {one.id} has priority {one.priority}: {one.reason.text}")
 
 
 def report(

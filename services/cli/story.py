@@ -69,11 +69,15 @@ def _words(event: Event) -> str | None:
             return f"attempt lost: {problem.message}"
         case facts.QueueReason(text=text):
             return text
-        case facts.CancelAsked():
-            return "asked to end"
+        case facts.CancelAsked() | facts.PrioritySet():
+            return _asked(event.fact)
         case facts.StudyReported():
             return "the report is written"
     return None
+
+
+def _asked(fact: facts.CancelAsked | facts.PrioritySet) -> str:
+    return f"has priority {fact.priority} now" if isinstance(fact, facts.PrioritySet) else "asked to end"
 
 
 def _of_generations(event: Event) -> str | None:

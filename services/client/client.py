@@ -17,6 +17,7 @@ from distill.contracts.records import JobRecord, JobState
 from distill.contracts.report import Report
 from distill.contracts.study import StudySpec
 from distill.contracts.teachers import TeacherRecord, TeacherSpec, TeacherVersion, TeacherVersionSpec
+from distill.contracts.teams import TeamRecord, TeamSpec
 from services.client.download import download
 from services.client.following import Followed, follow
 from services.client.where import find_server
@@ -30,6 +31,8 @@ from services.control_plane.views import (
     StudyPage,
     StudyView,
     TeacherList,
+    TeamList,
+    TeamView,
 )
 
 Kind = Literal["job", "study"]
@@ -98,6 +101,14 @@ class StillhouseClient:
     def resume_job(self, job: str) -> JobRecord:
         """Let a paused job go on from its checkpoint."""
         return self._wire.ask(JobRecord, "POST", _path("job", job, "resume"))
+
+    def set_priority(self, job: str, priority: int) -> JobRecord:
+        """Let a job start sooner, or later, than others of its team that wait.
+
+        Raises:
+            Conflict: it has ended.
+        """
+        return self._wire.ask(JobRecord, "POST", _path("job", job, "priority"), body={"priority": priority})
 
     # Studies
 
@@ -294,6 +305,21 @@ class StillhouseClient:
     def usage(self, *, month: str | None = None, team: str | None = None) -> TeamUsage:
         """What a team had of the pool in a month, such as ``2026-11``; left out: this month in UTC, and one's own team."""
         return self._wire.ask(TeamUsage, "GET", "/v1/usage", query={"month": month, "team": team})
+
+    # Teams
+
+    def teams(self) -> list[TeamView]:
+        """Every team that is granted something, or has jobs that have not ended."""
+        return self._wire.ask(TeamList, "GET", "/v1/teams").items
+
+    def team(self, team: str) -> TeamView:
+        """What a team is granted, and what it has of that now."""
+        return self._wire.ask(TeamView, "GET", f"/v1/teams/{quote(team, safe='')}")
+
+    def grant(self, team: str, granted: TeamSpec) -> TeamRecord:
+        """Set a team's weight and quotas, all of them."""
+        body = granted.model_dump(mode="json")
+        return self._wire.ask(TeamRecord, "PUT", f"/v1/teams/{quote(team, safe='')}", body=body)
 
 
 def _path(kind: Kind, identity: str, *more: str) -> str:

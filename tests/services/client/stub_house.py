@@ -28,16 +28,20 @@ from distill.contracts.teachers import (
     TeacherVersionSpec,
     TeacherVersionState,
 )
+from distill.contracts.teams import TeamHolding, TeamRecord, TeamSpec
 from services.control_plane import problems
 from services.control_plane.views import (
     ArtifactList,
     JobPage,
+    JobPriority,
     LogPage,
     ReservationList,
     SnapshotList,
     StudyPage,
     StudyView,
     TeacherList,
+    TeamList,
+    TeamView,
     study_state,
 )
 from tests.services.control_plane.records import a_reservation
@@ -95,6 +99,8 @@ class House:
         """Of each job."""
         self.reservations: dict[str, Reservation] = {}
         self.usage = TeamUsage(team="default", month="2026-01")
+        self.teams: dict[str, TeamSpec] = {}
+        """What each is granted."""
         self.published: list[TeacherVersionSpec] = []
         self.files: dict[str, bytes] = {}
         self.digests: dict[str, str] = {}
@@ -176,6 +182,10 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     @app.post("/v1/jobs/{job}/resume", status_code=202)
     def resume_job(job: str) -> JobRecord:
         return house.add(_known(house.jobs, job).model_copy(update={"state": JobState.QUEUED}))
+
+    @app.post("/v1/jobs/{job}/priority", status_code=202)
+    def set_priority(job: str, wanted: JobPriority) -> JobRecord:
+        return house.add(_known(house.jobs, job).model_copy(update={"priority": wanted.priority}))
 
     @app.get("/v1/jobs/{job}/events")
     @app.get("/v1/studies/{job}/events")
@@ -296,6 +306,20 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     @app.get("/v1/usage")
     def usage() -> TeamUsage:
         return house.usage
+
+    @app.get("/v1/teams")
+    def list_teams() -> TeamList:
+        return TeamList(items=[read_team(team) for team in house.teams])
+
+    @app.get("/v1/teams/{team}")
+    def read_team(team: str) -> TeamView:
+        record = TeamRecord(name=team, granted=house.teams.get(team, TeamSpec()))
+        return TeamView(team=record, has=TeamHolding(queued=3, jobs=2, workers=4, cpus=2.0))
+
+    @app.put("/v1/teams/{team}")
+    def grant(team: str, granted: TeamSpec) -> TeamRecord:
+        house.teams[team] = granted
+        return TeamRecord(name=team, granted=granted, updated_at=NOON)
 
     return app
 

@@ -4,8 +4,9 @@ import pytest
 
 from distill.contracts.errors import NotFound
 from distill.contracts.pool import ReservationSpec
+from distill.contracts.teams import TeamSpec
 from services.client import StillhouseClient
-from tests.services.client.stub_house import House
+from tests.services.client.stub_house import House, a_job
 
 
 def test_a_reservation_is_made_renewed_and_ended(house: House, asking: StillhouseClient):
@@ -27,3 +28,14 @@ def test_usage_is_asked_for_a_month_and_a_team_or_for_neither(house: House, aski
     assert asking.usage() == house.usage
     asking.usage(month="2026-10", team="vision")
     assert [path for _, path, _ in house.asked] == ["/v1/usage", "/v1/usage?month=2026-10&team=vision"]
+
+
+def test_a_team_is_granted_all_that_is_said_and_nothing_else(house: House, asking: StillhouseClient):
+    granted = TeamSpec(weight=2, max_jobs=4)
+    assert asking.grant("vision", granted).granted == granted
+    assert asking.team("vision").team.granted == asking.teams()[0].team.granted == house.teams["vision"] == granted
+
+
+def test_a_job_gets_another_priority(house: House, asking: StillhouseClient):
+    house.add(a_job())
+    assert asking.set_priority("digits-abc123", -7).priority == -7

@@ -17,6 +17,7 @@ from distill.contracts.facts import (
     JobFact,
     PauseAsked,
     PhaseReached,
+    PrioritySet,
     QueueReason,
     ResumeAsked,
     TeacherAwaited,
@@ -47,6 +48,14 @@ def test_a_claim_numbers_the_next_attempt():
     job = a_starting_job()
     assert (job.state, job.attempt) == (JobState.STARTING, 1)
     assert job.attempts[0].phases == {Phase.CLAIMED: NOON}
+
+
+def test_a_priority_can_be_changed_until_the_end():
+    job = after(a_running_job(), PrioritySet(priority=7, at=at(1)))
+    assert (job.priority, job.state, job.spec.priority) == (7, JobState.RUNNING, 0)
+    assert apply_fact(job, PrioritySet(priority=7, at=at(2))) is job
+    over = after(job, ended(Outcome.FINISHED))
+    assert apply_fact(over, PrioritySet(priority=1, at=at(3))) is over
 
 
 def test_a_second_claim_of_the_same_attempt_changes_nothing():
@@ -244,6 +253,7 @@ OUR_FACTS = st.one_of(
     st.builds(CancelAsked, at=st.just(NOON)),
     st.builds(PauseAsked, at=st.just(NOON)),
     st.builds(ResumeAsked, at=st.just(NOON)),
+    st.builds(PrioritySet, priority=st.integers(-2, 2), at=st.just(NOON)),
     st.builds(GenerationReady, teachers=st.just(a_taught_job().teachers), at=st.just(NOON)),
     st.builds(GenerationMissing, problem=st.just(LOST), cancelled=st.booleans(), at=st.just(NOON)),
 )

@@ -9,6 +9,7 @@ from distill.contracts.job import JobSpec
 from distill.contracts.pool import ReservationSpec
 from distill.contracts.study import StudySpec
 from distill.contracts.teachers import TeacherVersionSpec
+from distill.contracts.teams import TeamSpec
 from services.control_plane import examples
 
 
@@ -19,6 +20,7 @@ from services.control_plane import examples
         (examples.STUDIES, StudySpec),
         (examples.VERSIONS, TeacherVersionSpec),
         (examples.RESERVATIONS, ReservationSpec),
+        (examples.TEAMS, TeamSpec),
     ],
 )
 def test_every_example_is_valid(shown: dict[str, Any], model: Any):

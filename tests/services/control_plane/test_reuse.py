@@ -46,7 +46,7 @@ def ids(view: dict[str, Any]) -> dict[str, str]:
 
 async def test_a_second_study_takes_the_baseline_of_the_first(api: httpx.AsyncClient):
     first = ids(await posted(api))
-    renamed = TAUGHT | {"name": "another", "labels": {"who": "me"}}
+    renamed = TAUGHT | {"name": "another", "labels": {"who": "me"}, "priority": 9}
     second = await posted(api, name="again", job=renamed)
     assert ids(second)["baseline"] == first["baseline"]
     assert ids(second)["student"] != first["student"]
