@@ -169,7 +169,8 @@ def test_every_command_in_the_readme_exists(line: str):
     while words and not words[0].startswith("-") and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
     options = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
-    assert not getattr(command, "commands", None) or words[:1] == ["--server"]
+    is_whole = not getattr(command, "commands", None) or command.invoke_without_command
+    assert is_whole or words[:1] == ["--server"]
     assert {word for word in words if word.startswith("-")} <= options
 
 
@@ -223,7 +224,13 @@ def test_every_redis_key_is_told():
         *(make("<id>") for make in (names.progress_key, names.directive_key, names.lease_key)),
         *(make(kind) for make in (names.index_key, names.active_key)),
         names.baselines_key("<team>"),
-        *(names.TEAM_WEIGHTS_KEY, names.RESERVATIONS_KEY, names.reservation_key("<id>")),
+        *(
+            names.TEAM_WEIGHTS_KEY,
+            names.TEAMS_KEY,
+            names.TEAM_ACCOUNTS_KEY,
+            names.RESERVATIONS_KEY,
+            names.reservation_key("<id>"),
+        ),
         *(names.load_key("<application>"), names.usage_key("<team>", "<month>"), names.usage_writer_key("<id>")),
         *(names.WAKE_KEY, names.RECONCILER_KEY, names.SCHEMA_KEY),
     ]

@@ -42,12 +42,13 @@ def decide(queue: Sequence[Job], ledger: Ledger, now: datetime) -> Decisions:
         ledger: what there is, and who has it.
         now: the present moment.
     """
-    if ledger.total is None:
-        return Decisions({job.id: Wait(RayIsSilent()) for job in queue}, ledger.accounts)
     in_line = [job for job in queue if job.not_before is None or job.not_before <= now]
+    if ledger.total is None:
+        silent: dict[str, Start | Wait] = {job.id: Wait(RayIsSilent()) for job in in_line}
+        return Decisions(silent | _backing_off(queue, silent), ledger.accounts)
     walk = _Walk(in_line, ledger, ledger.total, now)
     outcomes = {job.id: walk.judge(job) for job in walk.in_order()}
-    return Decisions(_numbered(outcomes) | _backing_off(queue, outcomes.keys()), walk.accounts())
+    return Decisions(_numbered(outcomes) | _backing_off(queue, outcomes), walk.accounts())
 
 
 def _numbered(outcomes: dict[str, Why | None]) -> dict[str, Start | Wait]:
@@ -60,9 +61,8 @@ def _numbered(outcomes: dict[str, Why | None]) -> dict[str, Start | Wait]:
     return decided
 
 
-def _backing_off(queue: Iterable[Job], in_line: Iterable[str]) -> dict[str, Start | Wait]:
-    known = set(in_line)
-    return {job.id: Wait(BacksOff()) for job in queue if job.id not in known}
+def _backing_off(queue: Iterable[Job], in_line: Container[str]) -> dict[str, Start | Wait]:
+    return {job.id: Wait(BacksOff()) for job in queue if job.id not in in_line}
 
 
 class _Walk:

@@ -112,6 +112,17 @@ async def test_what_a_reservation_holds_is_waited_for_by_nobody(
     assert await reasons(store, "wide-abc234") == ["needs 1.5 CPUs, and the cluster has 1 for it at most"]
 
 
+async def test_while_ray_does_not_know_its_nodes_nothing_starts_and_the_record_says_so(
+    store: Store, reconciler: Reconciler, ray: FakeRay
+):
+    ray.total = ClusterResources()
+    await store.create_jobs([a_queued_job("digits-abc234")])
+    await reconciler.round()
+    job = await store.job("digits-abc234")
+    assert (ray.jobs, job.state) == ({}, JobState.QUEUED)
+    assert (job.reason.code, job.reason.text) == ("waiting_for_cluster", "waiting for Ray to answer")
+
+
 async def test_accounts_are_kept_while_teams_wait_and_forgotten_after(
     store: Store, reconciler: Reconciler, ray: FakeRay, teams: Teams
 ):

@@ -78,9 +78,12 @@ def test_a_job_that_backs_off_is_out_of_line_and_keeps_its_reason():
 
 def test_while_ray_is_silent_nothing_starts_and_nothing_is_forgotten():
     accounts = TeamAccounts(at=NOON, ahead_s={"a": 5.0})
-    decided = decide([a_job("one")], a_ledger(total=None, accounts=accounts), at(60))
-    [wait] = decided.of_jobs.values()
+    queue = [a_job("one"), a_job("backs-off", not_before=at(90))]
+    decided = decide(queue, a_ledger(total=None, accounts=accounts), at(60))
+    wait, backs_off = decided.of_jobs.values()
     assert isinstance(wait, Wait)
+    assert isinstance(backs_off, Wait)
+    assert backs_off.reason is None
     assert wait.reason is not None
     assert (wait.reason.code, wait.reason.text) == ("waiting_for_cluster", "waiting for Ray to answer")
     assert decided.accounts == accounts
