@@ -185,7 +185,7 @@ class _Line:
 
     def counts(self, job: Job) -> dict[str, float]:
         """What a job counts against each quota."""
-        undeclared = self._one.granted.max_teacher_rows_per_s or 0.0
+        undeclared = self._one.granted.max_teacher_rows_per_s or 1.0  # of none at all it would be something
         declared = undeclared if job.rows_per_s is None else job.rows_per_s
         rows_per_s = declared if job.teachers else 0.0
         return {"jobs": 1, "workers": job.num_workers, "gpus": job.takes.gpus, "rows_per_s": rows_per_s}

@@ -144,18 +144,18 @@ class Simulation:
             self._submit(team)
 
     def _check(self, decided: Decisions, before: Ledger) -> None:
-        used, free = self._used(), self._total - self._used()
+        used = self._used()
         assert self._total.holds(used), f"over-committed at {self._now:.0f} s: {used} of {self._total}"
         for team in self._teams.values():
             most, jobs = team.granted.max_jobs, sum(job.team == team.name for job in self._running.values())
             assert most is None or jobs <= most, f"{team.name} has {jobs} jobs under way, and may have {most}"
         waits = {identity: one for identity, one in decided.of_jobs.items() if isinstance(one, Wait)}
         old = [one for one in waits if self._waited_s(one) >= PATIENCE_S and isinstance(waits[one].why, Lacks | IsKept)]
-        for identity, wait in waits.items():
+        free, there = self._total - used, self._ledger().there
+        for identity in [one for one, wait in waits.items() if isinstance(wait.why, Lacks | IsKept) and not old]:
             job = self._waiting[identity]
-            missing = [size for name, size in job.teachers.items() if name not in self._ledger().there]
-            if isinstance(wait.why, Lacks | IsKept) and not old:
-                assert not free.holds(sum(missing, job.takes)), f"{identity} fits, and waits for nobody"
+            missing = [size for name, size in job.teachers.items() if name not in there]
+            assert not free.holds(sum(missing, job.takes)), f"{identity} fits, and waits for nobody"
         if waits and not before.running and not self._running:
             raise AssertionError(f"nothing runs and nothing starts at {self._now:.0f} s: {waits}")
 

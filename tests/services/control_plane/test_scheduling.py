@@ -239,6 +239,13 @@ def test_a_job_that_declares_no_rows_counts_for_the_whole_quota():
     ]
 
 
+def test_a_quota_of_no_rows_lets_no_taught_job_start():
+    ledger = a_ledger(there=WISE, teams=granting(max_teacher_rows_per_s=0))
+    queue = [a_job("taught", teachers=WISE), a_job("alone")]
+    assert started(*queue, ledger=ledger) == ["alone"]
+    assert reason("taught", *queue, ledger=ledger)[1].startswith("its team's quota is 0 teacher rows/s, and it needs 1")
+
+
 def test_used_up_rows_of_the_month_stop_taught_jobs_alone():
     teams = {"a": Team(TeamSpec(max_teacher_rows_per_month=1000), rows_this_month=1001)}
     queue = [a_job("taught", teachers=WISE), a_job("alone")]

@@ -125,7 +125,7 @@ def test_no_quota_is_ever_exceeded_by_what_starts(queue: list[Job], ledger: Ledg
             (one.granted.max_gpus, sum(job.takes.gpus for job in now), any(job.takes.gpus for job in new)),
             (
                 most,
-                sum(most or 0 if j.rows_per_s is None else j.rows_per_s for j in taught),
+                sum(most or 1 if j.rows_per_s is None else j.rows_per_s for j in taught),
                 any(j.teachers for j in new),
             ),
         ):
