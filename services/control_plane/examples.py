@@ -90,3 +90,10 @@ RESERVATIONS = {
         "value": {"teacher": "fashion@prod", "rows_per_s": 5000},
     },
 }
+
+KEYS = {
+    "of-a-team": {
+        "summary": "A key with which a team's nightly runs submit and read",
+        "value": {"name": "nightly-runs", "team": "vision", "scopes": ["read", "submit"]},
+    },
+}

@@ -26,7 +26,7 @@ from distill.science.top_classes import top_classes
 from teacher_server import remote
 from teacher_server.remote import RemotePool
 from teacher_server.remote_answer import TopClasses, spread
-from tests.teacher_server.door.doors import DIGEST, NONE, TAP, DoorWithoutCluster, images, said, serving
+from tests.teacher_server.door.doors import DIGEST, KEY, NONE, TAP, DoorWithoutCluster, images, said, serving
 from tests.teacher_server.house import House, keeping
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def open_pool(house):
     opened = []
 
     def make(**more):
-        opened.append(RemotePool("fashion@prod", rows_per_s=5000, url=house.url, **more))
+        opened.append(RemotePool("fashion@prod", rows_per_s=5000, url=house.url, **({"key": KEY} | more)))
         return opened[-1]
 
     yield make

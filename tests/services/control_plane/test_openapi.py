@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from distill.contracts.job import JobSpec
+from distill.contracts.keys import KeySpec
 from distill.contracts.pool import ReservationSpec
 from distill.contracts.study import StudySpec
 from distill.contracts.teachers import TeacherVersionSpec
@@ -19,6 +20,7 @@ from services.control_plane import examples
         (examples.STUDIES, StudySpec),
         (examples.VERSIONS, TeacherVersionSpec),
         (examples.RESERVATIONS, ReservationSpec),
+        (examples.KEYS, KeySpec),
     ],
 )
 def test_every_example_is_valid(shown: dict[str, Any], model: Any):
@@ -41,7 +43,7 @@ async def test_every_route_says_what_it_does_and_how_it_fails(api: httpx.AsyncCl
 
 async def test_every_post_of_a_file_shows_an_example(api: httpx.AsyncClient):
     paths = (await api.get("/openapi.json")).json()["paths"]
-    for path in ("/v1/jobs", "/v1/studies", "/v1/teachers/{name}/versions", "/v1/reservations"):
+    for path in ("/v1/jobs", "/v1/studies", "/v1/teachers/{teacher}/versions", "/v1/reservations", "/v1/keys"):
         assert paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"]
 
 

@@ -10,7 +10,7 @@ from safetensors.numpy import save
 from distill.contracts.errors import NotFinite, TeacherBusy, TeacherUnavailable
 from teacher_server.door.body import MEDIA_TYPE, pack, unpack
 from teacher_server.door.reading import MAX_BODY_BYTES
-from tests.teacher_server.door.doors import DIGEST, DoorWithoutCluster, a_body, a_reservation, images, said
+from tests.teacher_server.door.doors import DIGEST, KEY, DoorWithoutCluster, a_body, a_reservation, images, said
 
 ASK = "/reservations/r-1/answer"
 
@@ -150,7 +150,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for():
     async def send(message):
         answered.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": f"/v1/pool{ASK}", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": f"/v1/pool{ASK}", "headers": [(b"authorization", f"Bearer {KEY}".encode())]}
     await door(scope, receive, send)
     assert answered[0]["status"] == 422
     assert "did not come" in json.loads(answered[1]["body"])["detail"]
@@ -213,5 +213,5 @@ async def test_a_client_that_hangs_up_while_it_sends_is_no_error(door, caplog):
     async def send(message):
         pass
 
-    await door({"type": "http", "method": "POST", "path": f"/v1/pool{ASK}", "headers": []}, receive, send)
+    await door({"type": "http", "method": "POST", "path": f"/v1/pool{ASK}", "headers": [(b"authorization", f"Bearer {KEY}".encode())]}, receive, send)
     assert not caplog.records
