@@ -57,7 +57,7 @@ class HeldReservation:
             UnknownTeacher: there is no such teacher, or it isn't READY.
             InvalidSpec: something else of it can't be.
         """
-        found = ClientSettings.from_environment(url)
+        found = ClientSettings.from_environment(url=url)
         self._url, self.key = found.url, key or found.key
         self._rows_per_s = rows_per_s
         self._timeout_s = timeout_s

@@ -19,7 +19,7 @@ class ClientSettings(Spec):
 
     @classmethod
     def from_environment(
-        cls, url: str | None = None, *, environment: Mapping[str, str] = os.environ
+        cls, environment: Mapping[str, str] = os.environ, *, url: str | None = None
     ) -> "ClientSettings":
         """``url``, else ``STILLHOUSE_URL``, else the usual place of a stack on this machine; with the key that is for it.
 

@@ -207,7 +207,7 @@ def test_an_answer_for_other_rows_is_refused(open_pool, door, monkeypatch):
 def test_a_reservation_that_was_lost_is_opened_anew_and_the_window_asked_again(open_pool, door, house):
     pool = open_pool()
     house.held.clear()
-    door.shelf.held.clear()
+    door.shelf.forget_reservations()
     door.clock.passed_s = 2
     assert pool.ask(images(2)).result().logits.shape == (2, 2, 3)
     assert pool.reservation.id == "r-2"
@@ -216,7 +216,7 @@ def test_a_reservation_that_was_lost_is_opened_anew_and_the_window_asked_again(o
 def test_a_teacher_that_is_gone_for_good_is_told_at_once(open_pool, door, house):
     pool = open_pool()
     house.held.clear()
-    door.shelf.held.clear()
+    door.shelf.forget_reservations()
     house.refusal = UnknownTeacher("fashion@3 is no more")
     with pytest.raises(UnknownTeacher, match="no more"):
         pool.ask(images(2)).result()

@@ -22,7 +22,7 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "stillhouse.example.org"])  # noqa: S104 - keys are asked for
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "stillhouse.example.org"])
 def test_with_keys_in_force_it_listens_wherever_it_is_told_to(host: str):
     assert Settings.from_environment(ENVIRONMENT | {"STILLHOUSE_HOST": host}).host == host
 
@@ -32,7 +32,9 @@ def test_a_dashboard_on_loopback_needs_no_token(dashboard: str):
     refuse_unguarded(dashboard, has_token=False)
 
 
-@pytest.mark.parametrize("dashboard", ["http://10.1.2.3:8265", "http://ray-head:8265", "http://0.0.0.0:8265", "ray", ""])
+@pytest.mark.parametrize(
+    "dashboard", ["http://10.1.2.3:8265", "http://ray-head:8265", "http://0.0.0.0:8265", "ray", ""]
+)
 def test_a_dashboard_that_others_can_reach_is_refused_without_a_token(dashboard: str):
     refuse_unguarded(dashboard, has_token=True)
     with pytest.raises(InvalidSpec, match="RAY_AUTH_MODE=token"):

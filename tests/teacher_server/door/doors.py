@@ -176,6 +176,10 @@ class Shelf:
         """Keep a key."""
         self.held[names.key_key(record.id)] = record.model_dump_json()
 
+    def forget_reservations(self) -> None:
+        """Have them end."""
+        self.held = {key: text for key, text in self.held.items() if key.startswith(names.key_key(""))}
+
     async def get(self, key: str) -> str | None:
         """As Redis does."""
         self.reads += 1
