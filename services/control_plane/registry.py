@@ -83,7 +83,8 @@ def uses_of(
     learning = [job for job in jobs if any((one.name, one.version) == wanted for one in job.teachers)]
     asking = [one for one in reservations if (one.teacher.name, one.teacher.version) == wanted]
     # whose they are is said to nobody
-    counted = [f"{len(found)} {what}" for found, what in ((learning, "jobs"), (asking, "reservations")) if found]
+    kinds = (("job", learning), ("reservation", asking))
+    counted = [f"{len(found)} {kind}{'s' if len(found) > 1 else ''}" for kind, found in kinds if found]
     return [*aliases, *counted]
 
 
