@@ -41,6 +41,17 @@ async def test_every_route_says_what_it_does_and_how_it_fails(api: httpx.AsyncCl
                 assert "application/problem+json" in content, f"{method} {path} {status}: {content}"
 
 
+async def test_every_route_but_those_of_health_says_that_it_needs_a_key(api: httpx.AsyncClient):
+    document = (await api.get("/openapi.json")).json()
+    (name,) = document["components"]["securitySchemes"]
+    assert document["components"]["securitySchemes"][name]["scheme"] == "bearer"
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            needs = {"security": [{name: []}]} if path.startswith("/v1/") else {}
+            assert {key: operation[key] for key in ("security",) if key in operation} == needs, f"{method} {path}"
+            assert ("401" in operation["responses"]) == ("403" in operation["responses"]) == bool(needs)
+
+
 async def test_every_post_of_a_file_shows_an_example(api: httpx.AsyncClient):
     paths = (await api.get("/openapi.json")).json()["paths"]
     for path in ("/v1/jobs", "/v1/studies", "/v1/teachers/{teacher}/versions", "/v1/reservations", "/v1/keys"):
