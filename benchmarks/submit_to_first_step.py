@@ -34,7 +34,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as home,
         Stack(StackSettings(home=Path(home)), port=0) as stack,
-        StillhouseClient(stack.url) as client,
+        StillhouseClient(stack.url, key=stack.key) as client,
     ):
         for number in range(rounds + 1):
             print(f"round {number} of {rounds}" + (" (not counted)" if number == 0 else ""), file=sys.stderr)

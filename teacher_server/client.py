@@ -126,6 +126,7 @@ class TeacherPool:
         rows_per_s: float,
         answers: AnswersSpec | None = None,
         url: str | None = None,
+        key: str | None = None,
         give_up_s: float = 3600,
     ) -> Self:
         """The pool for a training loop of one's own: it reserves the teacher until it is closed.
@@ -136,13 +137,14 @@ class TeacherPool:
             answers: their precision, how many classes they tell, and whether they may be remembered ones; left out: fp16,
                 all classes, and remembered.
             url: of the control plane; left out: ``STILLHOUSE_URL``, else ``http://127.0.0.1:8470``.
+            key: an API key with the scope ``submit``; left out: as in `teacher_server.reservation`.
             give_up_s: how long the teacher may be silent before `TeacherUnavailable` is raised.
 
         Raises:
             DependencyDown: the control plane doesn't answer.
             UnknownTeacher: there is no such teacher, or it isn't READY.
         """
-        held = HeldReservation(teacher, rows_per_s=rows_per_s, url=url)
+        held = HeldReservation(teacher, rows_per_s=rows_per_s, url=url, key=key)
         try:
             pool = cls(
                 [held.teacher], team=held.team, job=held.id, answers=answers or AnswersSpec(), give_up_s=give_up_s

@@ -52,6 +52,7 @@ class RemotePool:
         *,
         rows_per_s: float,
         url: str | None = None,
+        key: str | None = None,
         members: Sequence[int] | None = None,
         precision: AnswerPrecision = "fp16",
         top_k: int | None = None,
@@ -67,6 +68,8 @@ class RemotePool:
             teacher: ``name@version`` or ``name@alias``.
             rows_per_s: how many rows the loop can take a second: replicas follow from it.
             url: of the control plane; left out, ``STILLHOUSE_URL``, else ``http://127.0.0.1:8470``.
+            key: an API key with the scope ``submit``; left out, ``STILLHOUSE_KEY``, else the file that
+                ``STILLHOUSE_KEY_FILE`` names, else this machine's stack's own.
             members: positions of the members asked; left out: all.
             precision: of logits and taps.
             top_k: only so many classes, with the mass of the others; left out: logits of all.
@@ -78,6 +81,8 @@ class RemotePool:
 
         Raises:
             DependencyDown: the control plane doesn't answer.
+            NotAuthenticated: there is no key, or it doesn't hold.
+            Forbidden: it may not submit.
             UnknownTeacher: there is no such teacher, or it isn't READY.
             InvalidSpec: something else of it can't be.
         """
@@ -96,7 +101,7 @@ class RemotePool:
         self._give_up_s = give_up_s
         self._stop, self._told = threading.Event(), threading.Event()
         self._waiting: queue.SimpleQueue[Window | None] = queue.SimpleQueue()
-        self.reservation = HeldReservation(teacher, rows_per_s=rows_per_s, url=url)
+        self.reservation = HeldReservation(teacher, rows_per_s=rows_per_s, url=url, key=key)
         self._lines = [self._line() for _ in range(in_flight)]
         self._threads = [threading.Thread(target=self._work, args=(line,), daemon=True) for line in self._lines]
         for thread in self._threads:

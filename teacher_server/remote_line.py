@@ -124,7 +124,10 @@ class RemoteLine:
         held = self._held.current
         if self._connection is None or self._url != held.door:
             self.close()
-            self._url, self._connection = held.door, Connection(held.door, timeout_s=self._patience_s)
+            self._url, self._connection = (
+                held.door,
+                Connection(held.door, timeout_s=self._patience_s, key=self._held.key),
+            )
         return self._connection.send(method, f"/reservations/{held.id}{what}", content=content, media_type=MEDIA_TYPE)
 
     def _renewed(self, lost: NotFound) -> StillhouseError:

@@ -32,7 +32,13 @@ class HeldReservation:
     """One reservation: opened here, renewed in the background, closed at the end."""
 
     def __init__(
-        self, teacher: str, *, rows_per_s: float, url: str | None = None, timeout_s: float = TIMEOUT_S
+        self,
+        teacher: str,
+        *,
+        rows_per_s: float,
+        url: str | None = None,
+        key: str | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         """Open it.
 
@@ -40,14 +46,19 @@ class HeldReservation:
             teacher: ``name@version`` or ``name@alias``; the alias is resolved now, and never again.
             rows_per_s: how many rows the loop can take a second: replicas follow from it.
             url: of the control plane; left out, ``STILLHOUSE_URL``, else ``http://127.0.0.1:8470``.
+            key: an API key with the scope ``submit``; left out, ``STILLHOUSE_KEY``, else the file that
+                ``STILLHOUSE_KEY_FILE`` names, else this machine's stack's own.
             timeout_s: for each answer of the control plane.
 
         Raises:
+            NotAuthenticated: there is no key, or it doesn't hold.
+            Forbidden: it may not submit.
             DependencyDown: the control plane doesn't answer.
             UnknownTeacher: there is no such teacher, or it isn't READY.
             InvalidSpec: something else of it can't be.
         """
-        self._url = url or ClientSettings.from_environment().url
+        found = ClientSettings.from_environment(url=url)
+        self._url, self.key = found.url, key or found.key
         self._rows_per_s = rows_per_s
         self._timeout_s = timeout_s
         self._held = self._open(teacher)
@@ -146,7 +157,7 @@ class HeldReservation:
 
     def _send(self, method: str, path: str, **fields: object) -> bytes:
         # one connection each: renewals are further apart than servers keep them
-        connection = Connection(self._url, timeout_s=self._timeout_s)
+        connection = Connection(self._url, timeout_s=self._timeout_s, key=self.key)
         content = json.dumps(fields).encode() if fields else None
         try:
             return connection.send(method, path, content=content, media_type="application/json")

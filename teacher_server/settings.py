@@ -3,17 +3,28 @@
 import os
 from collections.abc import Mapping
 
+from pydantic import Field
+
 from distill.contracts.base import Spec
+from distill.contracts.credentials import find_key
 
 DEFAULT_URL = "http://127.0.0.1:8470"
 
 
 class ClientSettings(Spec):
-    """Where the control plane is."""
+    """Where the control plane is, and with which key to ask."""
 
     url: str
+    key: str | None = Field(default=None, repr=False)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ClientSettings":
-        """Read ``STILLHOUSE_URL``; left out, the usual place of a stack on this machine."""
-        return cls(url=environment.get("STILLHOUSE_URL") or DEFAULT_URL)
+    def from_environment(
+        cls, environment: Mapping[str, str] = os.environ, *, url: str | None = None
+    ) -> "ClientSettings":
+        """``url``, else ``STILLHOUSE_URL``, else the usual place of a stack on this machine; with the key that is for it.
+
+        Raises:
+            InvalidSpec: the key that the environment names is none.
+        """
+        found = url or environment.get("STILLHOUSE_URL") or DEFAULT_URL
+        return cls(url=found, key=find_key(found, environment))

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from distill.contracts.errors import (
     Conflict,
     DependencyDown,
+    Forbidden,
     InvalidSpec,
+    NotAuthenticated,
     NotFound,
     Problem,
     StillhouseError,
@@ -20,7 +22,7 @@ from distill.contracts.errors import (
 )
 
 BY_STATUS: dict[int, type[StillhouseError]] = {
-    404: NotFound, 409: Conflict, 413: TooLarge, 422: InvalidSpec, 503: DependencyDown,
+    401: NotAuthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 413: TooLarge, 422: InvalidSpec, 503: DependencyDown,
 }  # fmt: skip
 """For a problem whose code this version doesn't know."""
 HUNG_UP = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
@@ -29,8 +31,8 @@ HUNG_UP = (RemoteDisconnected, ConnectionResetError, BrokenPipeError, Connection
 class Connection:
     """Kept alive between requests, and opened anew where it was lost; used by one thread at a time."""
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
-        """Connect to nobody yet; ``timeout_s`` bounds each wait for the other side.
+    def __init__(self, url: str, *, timeout_s: float, key: str | None = None) -> None:
+        """Connect to nobody yet; ``timeout_s`` bounds each wait for the other side, ``key`` goes with each request.
 
         Raises:
             InvalidSpec: no server can be at ``url``.
@@ -38,6 +40,7 @@ class Connection:
         self._url = url.rstrip("/")
         self._http, self._below = _opened(url, timeout_s)
         self._is_hung_up = False
+        self._own = {"Authorization": f"Bearer {key}"} if key else {}
 
     def send(self, method: str, path: str, *, content: bytes | None = None, media_type: str = "") -> bytes:
         """The body of a good answer.
@@ -46,7 +49,7 @@ class Connection:
             DependencyDown: nobody answers.
             StillhouseError: the answer is a problem; the class follows from its code.
         """
-        headers = {"Content-Type": media_type} if content is not None else {}
+        headers = self._own | ({"Content-Type": media_type} if content is not None else {})
         try:
             status, body = self._exchange(method, self._below + path, content, headers)
         except (OSError, HTTPException) as error:

@@ -5,6 +5,8 @@
     │   ├── UnknownTeacher    the job names a teacher that isn't there, or isn't READY
     │   ├── TooLarge          the request is larger than the server takes
     │   └── NoRoom            the cluster can never hold what was asked
+    ├── NotAuthenticated      no API key came with the request, or one that doesn't hold
+    ├── Forbidden             the API key doesn't allow it
     ├── NotFound              no such thing
     ├── Conflict              the thing is in a state that doesn't allow it
     ├── InvalidData           a data set can't be read, or isn't what the job file says
@@ -109,6 +111,22 @@ class NoRoom(InvalidSpec):
     """The cluster can never hold what was asked."""
 
     code = "no_room"
+
+
+class NotAuthenticated(StillhouseError):
+    """No API key came with the request, or one that doesn't hold."""
+
+    code = "not_authenticated"
+    status = 401
+    is_users = True
+
+
+class Forbidden(StillhouseError):
+    """The API key doesn't allow it."""
+
+    code = "forbidden"
+    status = 403
+    is_users = True
 
 
 class NotFound(StillhouseError):

@@ -200,6 +200,16 @@ class AliasMoved(Stored):
     kind: Literal["alias_moved"] = "alias_moved"
     alias: str
     version: int
+    expected: int | None = None
+    """What it must have meant until now, 0 for nothing yet; left out: whatever it was."""
+    at: Timestamp
+
+
+class VersionDeleted(Stored):
+    """Nobody may ask for this version any more; its number is never given again."""
+
+    kind: Literal["version_deleted"] = "version_deleted"
+    version: int
     at: Timestamp
 
 
@@ -237,7 +247,7 @@ JobFact = (
     | GenerationReady
     | GenerationMissing
 )
-TeacherFact = VersionCreated | VersionChecked | VersionRejected | AliasMoved
+TeacherFact = VersionCreated | VersionChecked | VersionRejected | AliasMoved | VersionDeleted
 StudyFact = BaselinesReused | StudyReported
 Fact = JobFact | TeacherFact | StudyFact
 

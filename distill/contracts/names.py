@@ -74,6 +74,15 @@ def reservation_key(identity: str) -> str:
     return f"{PREFIX}reservation:{identity}"
 
 
+KEYS_KEY = f"{PREFIX}keys"
+"""Sorted set: id of each API key by time of creation."""
+
+
+def key_key(identity: str) -> str:
+    """An API key, but for its secret: one JSON string."""
+    return f"{PREFIX}key:{identity}"
+
+
 def load_key(application: str) -> str:
     """Hash: replica -> its `ReplicaLoad`; expires when none says anything any more."""
     return f"{PREFIX}load:{application}"

@@ -84,11 +84,17 @@ class TeacherVersionSpec(Spec):
     """Moved to this version once it is READY."""
 
 
+Visibility = Literal["team", "shared"]
+"""Who may learn from a teacher: its owner's team alone, or every team. Only its owner ever changes it."""
+
+
 class TeacherSpec(Spec):
     """What a person posts to name a teacher."""
 
     name: Name
     description: str = Field(default="", max_length=2000)
+    visibility: Visibility = "shared"
+    """To others a teacher of ``team`` is one that isn't there."""
 
 
 class MemberManifest(Stored):
@@ -133,11 +139,13 @@ class TeacherManifest(Stored):
 
 
 class TeacherVersionState(StrEnum):
-    """CHECKING -> READY | REJECTED."""
+    """CHECKING -> READY | REJECTED, and at last DELETED."""
 
     CHECKING = "CHECKING"
     READY = "READY"
     REJECTED = "REJECTED"
+    DELETED = "DELETED"
+    """A tombstone, so that its number is never given again."""
 
 
 class CheckedMember(Stored):
@@ -171,6 +179,8 @@ class TeacherRecord(Stored):
 
     name: Name
     team: str = "default"
+    """Its owner."""
+    visibility: Visibility = "shared"
     description: str = ""
     aliases: dict[str, int] = Field(default_factory=dict)
     versions: tuple[TeacherVersion, ...] = ()
@@ -180,6 +190,10 @@ class TeacherRecord(Stored):
     """The newest inbox entry that is part of this record."""
     created_at: Timestamp
     updated_at: Timestamp
+
+    def is_visible_to(self, team: str) -> bool:
+        """Whether the team may know of it."""
+        return self.visibility == "shared" or self.team == team
 
 
 class ResolvedTeacher(Stored):

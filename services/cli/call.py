@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -26,16 +27,20 @@ class Call:
     """The options that stand before the command."""
 
     server: str | None = None
+    key_file: Path | None = None
+    team: str | None = None
     as_json: bool = False
 
 
 def client_of(context: typer.Context, *, as_json: bool = False) -> "StillhouseClient":
     """A client of the server that the person means."""
     from services.client import StillhouseClient
+    from services.client.where import find_key, find_server
 
     call = context.ensure_object(Call)
     call.as_json = as_json
-    return StillhouseClient(call.server)
+    server = find_server(call.server)
+    return StillhouseClient(server, key=find_key(server, call.key_file), team=call.team)
 
 
 def kind_of(client: "StillhouseClient", identity: str) -> "Kind":

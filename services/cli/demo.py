@@ -87,7 +87,7 @@ class _Demo:
             stack = Stack(self._settings, port=self._port, say=lambda text: self._tell(text, loud=False))
             stack.start()
         try:
-            with StillhouseClient(stack.url) as client:
+            with StillhouseClient(stack.url, key=stack.key) as client:
                 code = self._story(client, stack, member, study)
         finally:
             self._tell("Stopping everything")

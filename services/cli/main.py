@@ -1,12 +1,13 @@
 """`stillhouse`: the program."""
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from distill.contracts.errors import StillhouseError
-from services.cli import demo, exit_codes, jobs, machine, pool, studies, teachers, teams
+from services.cli import demo, exit_codes, jobs, keys, machine, pool, studies, teachers, teams
 from services.cli.call import Call
 from services.cli.screen import show_error
 
@@ -43,6 +44,18 @@ def program(
         metavar="URL",
         help="The control plane. Left out: STILLHOUSE_URL, else the stack of this machine.",
     ),
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            metavar="FILE",
+            help="Holds the API key. Left out: STILLHOUSE_KEY, STILLHOUSE_KEY_FILE, else that of this machine's stack.",
+        ),
+    ] = None,
+    team: Annotated[
+        str | None,
+        typer.Option("--team", metavar="NAME", help="In whose name, with an admin key. Left out: the key's own team."),
+    ] = None,
 ) -> None:
     """Stillhouse: a shared pool of teacher ensembles teaches small students.
 
@@ -54,7 +67,7 @@ def program(
 
     Or see it all at once: `stillhouse demo`.
     """
-    context.obj = Call(server=server)
+    context.obj = Call(server=server, key_file=key_file, team=team)
 
 
 machine.register(app)
@@ -63,6 +76,7 @@ studies.register(app)
 teachers.register(app)
 pool.register(app)
 teams.register(app)
+keys.register(app)
 demo.register(app)
 
 

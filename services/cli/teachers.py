@@ -83,10 +83,11 @@ def create(
     context: typer.Context,
     name: Teacher,
     description: Annotated[str, typer.Option(help="What it knows, for people.")] = "",
+    visibility: Annotated[str, typer.Option(help="Who may learn from it: `shared`, or `team` alone.")] = "shared",
     as_json: Json = False,
 ) -> None:
-    """Name a teacher; `publish` does it too."""
-    spec = _teacher_spec(name, description)
+    """Name a teacher, which is then your team's; `publish` does it too."""
+    spec = _teacher_spec(name, description, visibility)
     with client_of(context, as_json=as_json) as client:
         made = client.create_teacher(spec)
     if as_json:
@@ -144,7 +145,7 @@ def publish(
     with client_of(context, as_json=as_json) as client:
         members = named if trajectory is None else _along(client, trajectory)
         spec = _version_spec(members, alias=alias, resources=resources)
-        ensure_named(client, _teacher_spec(name, ""))
+        ensure_named(client, _teacher_spec(name))
         made = client.publish(name, spec)
         if wait:
             say(f"{name}@{made.version} is being checked")
@@ -163,15 +164,38 @@ def move_alias(
     name: Teacher,
     alias: Annotated[str, typer.Argument(metavar="ALIAS")],
     version: Annotated[int, typer.Argument(metavar="VERSION", min=1)],
+    expected: Annotated[
+        int | None,
+        typer.Option(
+            metavar="VERSION", min=0, help="What it must mean until now; 0: nothing. Left out: whatever it does."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Let NAME@ALIAS mean a version; jobs that are there already keep theirs."""
     with client_of(context, as_json=as_json) as client:
-        moved = client.move_alias(name, alias, version)
+        moved = client.move_alias(name, alias, version, expected=expected)
     if as_json:
         show_json(moved)
     else:
         say(f"{name}@{alias} now means version {version}")
+
+
+@teachers.command("delete")
+def delete_version(
+    context: typer.Context,
+    name: Teacher,
+    version: Annotated[int, typer.Argument(metavar="VERSION", min=1)],
+    as_json: Json = False,
+) -> None:
+    """Take a version away that no alias, living job or reservation uses; its number is never given again."""
+    with client_of(context, as_json=as_json) as client:
+        client.delete_version(name, version)
+        found = client.teacher_version(name, version)
+    if as_json:
+        show_json(found)
+    else:
+        say(f"{name}@{version} is {found.state}")
 
 
 def wait_for_check(client: "StillhouseClient", name: str, version: int) -> TeacherVersion:
@@ -193,10 +217,11 @@ def ensure_named(client: "StillhouseClient", spec: TeacherSpec) -> None:
         return
 
 
-def _teacher_spec(name: str, description: str) -> TeacherSpec:
+def _teacher_spec(name: str, description: str = "", visibility: str = "shared") -> TeacherSpec:
     from services.cli.files import as_adapter, validated
 
-    made: TeacherSpec = validated(as_adapter(TeacherSpec), {"name": name, "description": description}, where="teacher")
+    fields = {"name": name, "description": description, "visibility": visibility}
+    made: TeacherSpec = validated(as_adapter(TeacherSpec), fields, where="teacher")
     return made
 
 

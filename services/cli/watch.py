@@ -63,7 +63,7 @@ def follow_all(client: StillhouseClient, watched: "Sequence[tuple[Kind, str]]") 
         return
     arrivals: SimpleQueue[tuple[str, Followed | StillhouseError]] = SimpleQueue()
     for kind, identity in watched:
-        threading.Thread(target=_pump, args=(client.url, kind, identity, arrivals), daemon=True).start()
+        threading.Thread(target=_pump, args=(client, kind, identity, arrivals), daemon=True).start()
     num_open = len(watched)
     while num_open:
         identity, arrived = arrivals.get()
@@ -74,10 +74,10 @@ def follow_all(client: StillhouseClient, watched: "Sequence[tuple[Kind, str]]") 
 
 
 def _pump(
-    url: str, kind: "Kind", identity: str, arrivals: "SimpleQueue[tuple[str, Followed | StillhouseError]]"
+    told: StillhouseClient, kind: "Kind", identity: str, arrivals: "SimpleQueue[tuple[str, Followed | StillhouseError]]"
 ) -> None:
     try:
-        with StillhouseClient(url) as client:
+        with told.again() as client:
             for followed in client.follow(kind, identity):
                 arrivals.put((identity, followed))
     except StillhouseError as error:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -11,6 +12,7 @@ import httpx
 
 from distill.contracts.errors import NotFound
 from distill.contracts.job import JobSpec
+from distill.contracts.keys import KeyRotation, KeySpec, KeyView, NewKey
 from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.pool import Reservation, ReservationSpec, TeamUsage
 from distill.contracts.records import JobRecord, JobState
@@ -20,11 +22,12 @@ from distill.contracts.teachers import TeacherRecord, TeacherSpec, TeacherVersio
 from distill.contracts.teams import TeamRecord, TeamSpec
 from services.client.download import download
 from services.client.following import Followed, follow
-from services.client.where import find_server
+from services.client.where import find_key, find_server
 from services.client.wire import Wire, error_of
 from services.control_plane.views import (
     ArtifactList,
     JobPage,
+    KeyList,
     LogPage,
     ReservationList,
     SnapshotList,
@@ -42,20 +45,29 @@ LOG_POLL_S = 1.0
 class StillhouseClient:
     """A blocking client; safe to use from one thread at a time.
 
-    Without ``url`` it finds the server itself (`services.client.where`).
+    Without ``url`` it finds the server itself, without ``key`` its API key (`services.client.where`): this machine's own
+    stack needs neither. ``team`` says in whose name an admin asks; left out: the key's own.
 
     Every method may raise:
         DependencyDown: the server doesn't answer, or one of its own dependencies doesn't.
         StillhouseError: the server refused; the class says why, ``details`` name the field.
     """
 
-    def __init__(self, url: str | None = None, *, timeout_s: float = 30.0) -> None:
-        self._wire = Wire(find_server(url), timeout_s=timeout_s)
+    def __init__(
+        self, url: str | None = None, *, key: str | None = None, team: str | None = None, timeout_s: float = 30.0
+    ) -> None:
+        found = find_server(url)
+        self._wire = Wire(found, timeout_s=timeout_s, key=key or find_key(found), team=team)
+        self._again = partial(StillhouseClient, found, key=key, team=team, timeout_s=timeout_s)
 
     @property
     def url(self) -> str:
         """Base URL of the server."""
         return self._wire.url
+
+    def again(self) -> "StillhouseClient":
+        """Another client of the same server and key, for another thread."""
+        return self._again()
 
     def __enter__(self) -> Self:
         return self
@@ -246,7 +258,7 @@ class StillhouseClient:
         return self._wire.ask(TeacherRecord, "POST", "/v1/teachers", body=spec.model_dump(mode="json"))
 
     def teachers(self) -> list[TeacherRecord]:
-        """Every teacher."""
+        """The team's teachers, and those that are shared."""
         return self._wire.ask(TeacherList, "GET", "/v1/teachers").items
 
     def teacher(self, name: str) -> TeacherRecord:
@@ -262,14 +274,22 @@ class StillhouseClient:
         """One version: its state, and its manifest once it is READY."""
         return self._wire.ask(TeacherVersion, "GET", f"/v1/teachers/{quote(name, safe='')}/versions/{version}")
 
-    def move_alias(self, name: str, alias: str, version: int) -> TeacherRecord:
-        """Let ``name@alias`` mean this version.
+    def delete_version(self, name: str, version: int) -> None:
+        """Take a version away.
 
         Raises:
-            Conflict: the version isn't READY.
+            Conflict: an alias, a living job or a reservation uses it, or it is still being checked.
+        """
+        self._wire.send("DELETE", f"/v1/teachers/{quote(name, safe='')}/versions/{version}")
+
+    def move_alias(self, name: str, alias: str, version: int, *, expected: int | None = None) -> TeacherRecord:
+        """Let ``name@alias`` mean this version, if until now it means ``expected`` (0: nothing yet; None: whatever).
+
+        Raises:
+            Conflict: the version isn't READY, or the alias means another than ``expected``.
         """
         path = f"/v1/teachers/{quote(name, safe='')}/aliases/{quote(alias, safe='')}"
-        return self._wire.ask(TeacherRecord, "PUT", path, body={"version": version})
+        return self._wire.ask(TeacherRecord, "PUT", path, body={"version": version, "expected": expected})
 
     # The pool
 
@@ -320,6 +340,33 @@ class StillhouseClient:
         """Set a team's weight and quotas, all of them."""
         body = granted.model_dump(mode="json")
         return self._wire.ask(TeamRecord, "PUT", f"/v1/teams/{quote(team, safe='')}", body=body)
+
+    # Keys, which an admin makes
+
+    def create_key(self, spec: KeySpec) -> NewKey:
+        """Make a key; what comes back holds it, this once."""
+        return self._wire.ask(NewKey, "POST", "/v1/keys", body=spec.model_dump(mode="json"))
+
+    def keys(self) -> list[KeyView]:
+        """Every key of every team, without its secret."""
+        return self._wire.ask(KeyList, "GET", "/v1/keys").items
+
+    def rotate_key(self, key: str, rotation: KeyRotation) -> NewKey:
+        """Give the key with this id a new secret.
+
+        Raises:
+            Conflict: it was revoked, or has expired.
+        """
+        path = f"/v1/keys/{quote(key, safe='')}/rotate"
+        return self._wire.ask(NewKey, "POST", path, body=rotation.model_dump(mode="json"))
+
+    def revoke_key(self, key: str) -> KeyView:
+        """End the key with this id.
+
+        Raises:
+            Conflict: it is the last admin key.
+        """
+        return self._wire.ask(KeyView, "DELETE", f"/v1/keys/{quote(key, safe='')}")
 
 
 def _path(kind: Kind, identity: str, *more: str) -> str:

@@ -1,8 +1,10 @@
-"""Which server a client speaks to."""
+"""Which server a client speaks to, and with which key."""
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
+from distill.contracts import credentials
 from distill.contracts.errors import DependencyDown
 from services.stack.home import StackHome
 from services.stack.settings import DEFAULT_PORT, home_folder
@@ -24,3 +26,8 @@ def find_server(given: str | None = None, environment: Mapping[str, str] = os.en
             f"no stack runs on {home_folder(environment)}", hint="`stillhouse up` starts one; --server names another"
         )
     return f"http://127.0.0.1:{DEFAULT_PORT}"
+
+
+def find_key(url: str, file: Path | None = None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The key to show to the server at ``url`` (`distill.contracts.credentials.find_key`)."""
+    return credentials.find_key(url, environment, file=file)

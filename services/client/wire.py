@@ -11,7 +11,9 @@ from distill.contracts.base import Stored
 from distill.contracts.errors import (
     Conflict,
     DependencyDown,
+    Forbidden,
     InvalidSpec,
+    NotAuthenticated,
     NotFound,
     Problem,
     StillhouseError,
@@ -22,7 +24,7 @@ from distill.contracts.errors import (
 Model = TypeVar("Model", bound=Stored)
 
 BY_STATUS: dict[int, type[StillhouseError]] = {
-    404: NotFound, 409: Conflict, 413: TooLarge, 422: InvalidSpec, 503: DependencyDown,
+    401: NotAuthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 413: TooLarge, 422: InvalidSpec, 503: DependencyDown,
 }  # fmt: skip
 """For a problem whose code this version doesn't know."""
 
@@ -30,9 +32,13 @@ BY_STATUS: dict[int, type[StillhouseError]] = {
 class Wire:
     """Requests with errors mapped; nothing of httpx leaves it, except responses."""
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(self, url: str, *, timeout_s: float, key: str | None = None, team: str | None = None) -> None:
+        """``key`` goes with every request, in its header; ``team`` says in whose name an admin asks."""
         self.url = _checked(url)
-        self.http = httpx.Client(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5.0))
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        query = {"team": team} if team else {}
+        timeout = httpx.Timeout(timeout_s, connect=5.0)
+        self.http = httpx.Client(base_url=url, timeout=timeout, headers=headers, params=query)
 
     def close(self) -> None:
         """Close connections."""

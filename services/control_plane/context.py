@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request, Security
+from fastapi.security import HTTPBearer
 from redis.asyncio import Redis
 
+from distill.contracts.base import Name
+from distill.contracts.errors import Forbidden
+from distill.contracts.keys import KeyRecord, Scope
+from services.control_plane.keys import Keys
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
@@ -14,14 +19,25 @@ from services.control_plane.store import Store
 from services.control_plane.submit import Submission
 
 TEAM = "default"
-"""Whose everything is: the only team there is until there are API keys to tell teams by."""
+"""The operator's own."""
+
+BEARER = HTTPBearer(auto_error=False, description="An API key, such as `sth_...`: see docs/security.md.")
+"""For the OpenAPI document alone: `authentication` has checked the key before any route is looked for."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, as far as the request shows it."""
+    """Who asks."""
 
     team: str
+    """In whose name."""
+    key: str
+    """Id of the API key."""
+    scopes: tuple[Scope, ...]
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the key allows what needs this scope."""
+        return scope in self.scopes or "admin" in self.scopes
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,7 @@ class Context:
     blocking_redis: Redis
     """For blocking reads: its sockets wait longer."""
     store: Store
+    keys: Keys
     ray: RayRest
     reservations: Reservations
     reconciler: Reconciler
@@ -50,9 +67,20 @@ def get_context(request: Request) -> Context:
     return context
 
 
-async def get_caller() -> Caller:
-    """Who asks."""
-    return Caller(TEAM)
+async def get_caller(
+    request: Request,
+    _: Annotated[object, Security(BEARER)],
+    team: Annotated[Name | None, Query(description="In whose name; left out: the key's team. Others: admin.")] = None,
+) -> Caller:
+    """Who asks: the key's team, or the one that an admin names.
+
+    Raises:
+        Forbidden: somebody else names another team.
+    """
+    key: KeyRecord = request.state.key
+    if team not in {None, key.team} and not key.may("admin"):
+        raise Forbidden(f"only an admin key may act for team {team}", field="team", got=team, expected=key.team)
+    return Caller(team or key.team, key.id, key.scopes)
 
 
 Parts = Annotated[Context, Depends(get_context)]

@@ -97,3 +97,10 @@ TEAMS = {
         "value": {"weight": 2.0, "max_jobs": 10, "max_gpus": 8, "max_teacher_rows_per_month": 50_000_000_000},
     },
 }
+
+KEYS = {
+    "of-a-team": {
+        "summary": "A key with which a team's nightly runs submit and read",
+        "value": {"name": "nightly-runs", "team": "vision", "scopes": ["read", "submit"]},
+    },
+}

@@ -103,7 +103,7 @@ class Generations:
         number, moment = len(teacher.versions) + 1 if teacher else 1, now()
         if teacher is None:
             await self._name_teacher(TeacherRecord(
-                name=_teacher_of(job), team=study.team, description=f"The generations of study {study.id}.",
+                name=_teacher_of(job), team=study.team, visibility="team", description=f"The generations of study {study.id}.",
                 created_at=moment, updated_at=moment,
             ))  # fmt: skip
         version = TeacherVersion(

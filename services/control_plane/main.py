@@ -11,14 +11,17 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from distill.contracts import names
+from distill.journal.keys import KnownKeys
 from services.control_plane import problems
-from services.control_plane.context import Context
+from services.control_plane.authentication import Authentication
+from services.control_plane.context import TEAM, Context
 from services.control_plane.guarded import guarded
+from services.control_plane.keys import Keys
 from services.control_plane.limits import BodyLimit
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
-from services.control_plane.routes import health, jobs, reservations, studies, teachers, teams, usage
+from services.control_plane.routes import health, jobs, keys, reservations, studies, teachers, teams, usage
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store, read_streams
 
@@ -27,6 +30,9 @@ log = logging.getLogger(__name__)
 DESCRIPTION = """A distillation service: a shared pool of teacher ensembles teaches small students.
 
 Submit a study, follow its events, fetch the student and an honest report. Every error is an RFC 9457 problem document.
+
+Every route but those of health needs an API key: `Authorization: Bearer sth_...`. GET needs the scope `read`, changes need
+`submit`; of teachers `publish`; of keys all need `admin`. What is another team's is not found.
 """
 WAKE_BLOCK_MS = 2000
 RETRY_S = 1.0
@@ -41,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with _running(settings) as context:
             app.state.context = context
+            app.state.keys = KnownKeys(context.redis)
             yield
 
     app = FastAPI(
@@ -51,11 +58,13 @@ def create_app(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Authentication)  # the last that is added is the first that is asked
     problems.install(app)
+    app.include_router(health.router)
     for router in (
-        jobs.router, studies.router, teachers.router, reservations.router, usage.router, teams.router, health.router,
+        jobs.router, studies.router, teachers.router, reservations.router, usage.router, teams.router, keys.router,
     ):  # fmt: skip
-        app.include_router(router)
+        app.include_router(router, responses=problems.documented(401, 403))
     return app
 
 
@@ -66,6 +75,9 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
     blocking = Redis.from_url(url, decode_responses=True, socket_timeout=30, socket_connect_timeout=2)
     store = Store(redis)
     await store.check_schema()
+    keys = Keys(redis)
+    if settings.admin_key is not None:
+        await keys.enter_first(settings.admin_key, team=TEAM)
     ray = RayRest(settings.ray_dashboard, settings.ray_token_path)
     reserved = Reservations(redis, door=settings.door)
     reconciler = Reconciler(
@@ -73,8 +85,8 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
         storage=settings.node.storage, teacher_idle_s=settings.teacher_idle_s, door_port=settings.door_port,
     )  # fmt: skip
     context = Context(
-        settings=settings, redis=redis, blocking_redis=blocking, store=store, ray=ray, reservations=reserved,
-        reconciler=reconciler,
+        settings=settings, redis=redis, blocking_redis=blocking, store=store, keys=keys, ray=ray,
+        reservations=reserved, reconciler=reconciler,
     )  # fmt: skip
     tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(_apply_for_ever(store, blocking, reconciler))]
     try:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from distill.contracts.base import Stored
 from distill.contracts.errors import DependencyDown, Problem, StillhouseError
 from distill.contracts.explain import explain
+from distill.contracts.keys import challenge_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(StillhouseError)
     async def known(_: Request, error: StillhouseError) -> JSONResponse:
-        return answer(error.status, error.problem())
+        return answer_to(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -67,6 +68,12 @@ def install(app: FastAPI) -> None:
         log.error("unexpected", exc_info=error)
         ours = StillhouseError("a bug of ours; the control plane's log has the traceback")
         return answer(ours.status, ours.problem())
+
+
+def answer_to(error: StillhouseError) -> JSONResponse:
+    """The problem document for ``error``; one about API keys says what kind is wanted, as RFC 6750 has it."""
+    challenge = challenge_of(error)
+    return answer(error.status, error.problem(), headers={"WWW-Authenticate": challenge} if challenge else None)
 
 
 def answer(

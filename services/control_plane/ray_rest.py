@@ -1,10 +1,12 @@
 """Ray's dashboard over REST: jobs, applications, and what the cluster has. The control plane is never a Ray driver."""
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -71,6 +73,7 @@ class RayRest:
 
     def __init__(self, base_url: str, token_path: Path | None) -> None:
         self._token_path = token_path
+        self._is_guarded = is_on_loopback(base_url)
         self._http = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_S)
 
     async def close(self) -> None:
@@ -147,6 +150,8 @@ class RayRest:
         params: dict[str, str] | None = None,
         allowed: tuple[int, ...] = (),
     ) -> httpx.Response:
+        if not self._is_guarded:
+            await self._see_that_it_is_guarded()
         headers = (
             {} if self._token_path is None else {"Authorization": f"Bearer {self._token_path.read_text().strip()}"}
         )
@@ -159,6 +164,28 @@ class RayRest:
         raise DependencyDown(
             f"Ray's dashboard answered {response.status_code} to {method} {path}: {response.text[:500]}"
         )
+
+    async def _see_that_it_is_guarded(self) -> None:
+        """Raises DependencyDown where a dashboard that others can reach asks nobody for a token."""
+        try:
+            response = await self._http.get("/api/version")
+        except (httpx.HTTPError, OSError) as error:
+            raise DependencyDown(f"Ray's dashboard doesn't answer: {error or type(error).__name__}") from error
+        if response.is_success:
+            raise DependencyDown(
+                f"Ray's dashboard at {self._http.base_url} is on the network and asks nobody for a token: it is not used",
+                hint="start Ray with RAY_AUTH_MODE=token, or reach it on loopback",
+            )
+        self._is_guarded = response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
+
+
+def is_on_loopback(url: str) -> bool:
+    """Whether only this machine can reach the server at ``url``."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def asked_replicas(applications: Iterable[Mapping[str, Any]]) -> dict[str, int]:

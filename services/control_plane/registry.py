@@ -1,5 +1,7 @@
 """The life of teachers and studies as pure functions, and the references between jobs and teachers."""
 
+from collections.abc import Sequence
+
 from distill.contracts import names
 from distill.contracts.facts import (
     AliasMoved,
@@ -8,10 +10,12 @@ from distill.contracts.facts import (
     TeacherFact,
     VersionChecked,
     VersionCreated,
+    VersionDeleted,
     VersionRejected,
 )
 from distill.contracts.job import TeacherUse
 from distill.contracts.measures import Snapshot
+from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord, StudyRecord
 from distill.contracts.teachers import (
     CheckedMember,
@@ -20,6 +24,8 @@ from distill.contracts.teachers import (
     TeacherVersion,
     TeacherVersionState,
 )
+
+DELETABLE = frozenset({TeacherVersionState.READY, TeacherVersionState.REJECTED})
 
 
 def apply_teacher_fact(record: TeacherRecord, fact: TeacherFact) -> TeacherRecord:
@@ -37,10 +43,16 @@ def apply_teacher_fact(record: TeacherRecord, fact: TeacherFact) -> TeacherRecor
             return checked.model_copy(update={"aliases": {**checked.aliases, alias: number}})
         case VersionRejected(version=number, problem=problem):
             return _replace(record, number, state=TeacherVersionState.REJECTED, problem=problem)
-        case AliasMoved(alias=alias, version=number):
-            if record.aliases.get(alias) == number:
+        case AliasMoved(alias=alias, version=number, expected=expected):
+            if record.aliases.get(alias) == number or expected not in {None, record.aliases.get(alias, 0)}:
+                return record
+            if find_version(record, number).state is not TeacherVersionState.READY:
                 return record
             return record.model_copy(update={"aliases": {**record.aliases, alias: number}, "updated_at": fact.at})
+        case VersionDeleted(version=number):
+            if find_version(record, number).state not in DELETABLE or number in record.aliases.values():
+                return record
+            return _with_version(record, number, state=TeacherVersionState.DELETED)
 
 
 def apply_study_fact(record: StudyRecord, fact: StudyFact) -> StudyRecord:
@@ -60,6 +72,20 @@ def find_version(record: TeacherRecord, number: int) -> TeacherVersion:
         if version.version == number:
             return version
     raise KeyError(number)
+
+
+def uses_of(
+    record: TeacherRecord, number: int, jobs: Sequence[JobRecord], reservations: Sequence[Reservation]
+) -> list[str]:
+    """What needs a version, in words: aliases, jobs that have not ended, reservations. While anything does, it stays."""
+    aliases = [f"the alias {alias}" for alias, meant in record.aliases.items() if meant == number]
+    wanted = (record.name, number)
+    learning = [job for job in jobs if any((one.name, one.version) == wanted for one in job.teachers)]
+    asking = [one for one in reservations if (one.teacher.name, one.teacher.version) == wanted]
+    # whose they are is said to nobody
+    kinds = (("job", learning), ("reservation", asking))
+    counted = [f"{len(found)} {kind}{'s' if len(found) > 1 else ''}" for kind, found in kinds if found]
+    return [*aliases, *counted]
 
 
 def resolve(use: TeacherUse, version: TeacherVersion) -> ResolvedTeacher:
@@ -83,8 +109,11 @@ def snapshot_of(job: JobRecord, snapshot: Snapshot) -> CheckedMember:
 
 
 def _replace(record: TeacherRecord, number: int, **changes: object) -> TeacherRecord:
-    current = find_version(record, number)
-    if current.state is not TeacherVersionState.CHECKING:
+    if find_version(record, number).state is not TeacherVersionState.CHECKING:
         return record
+    return _with_version(record, number, **changes)
+
+
+def _with_version(record: TeacherRecord, number: int, **changes: object) -> TeacherRecord:
     versions = tuple(v.model_copy(update=changes) if v.version == number else v for v in record.versions)
     return record.model_copy(update={"versions": versions})

@@ -37,24 +37,24 @@ class Reservations:
         """Let it live for another `LIVES_S` from now. Raises NotFound."""
         renewed = (await self.read(identity)).model_copy(update={"expires_at": now() + timedelta(seconds=LIVES_S)})
         if not await self._keep(renewed, anew=False):
-            raise _not_found(identity)
+            raise no_reservation(identity)
         return renewed
 
     async def end(self, identity: str) -> None:
         """End it now. Raises NotFound."""
         await self._redis.zrem(names.RESERVATIONS_KEY, identity)
         if not await self._redis.delete(names.reservation_key(identity)):
-            raise _not_found(identity)
+            raise no_reservation(identity)
 
     async def read(self, identity: str) -> Reservation:
         """One that lives. Raises NotFound."""
         stored = await self._redis.get(names.reservation_key(identity))
         if stored is None:
-            raise _not_found(identity)
+            raise no_reservation(identity)
         return Reservation.model_validate_json(stored)
 
     async def living(self) -> list[Reservation]:
-        """All, the oldest first; what has ended leaves the index."""
+        """All of every team, the oldest first; what has ended leaves the index."""
         await self._redis.zremrangebyscore(names.RESERVATIONS_KEY, "-inf", now().timestamp())
         identities = await self._redis.zrange(names.RESERVATIONS_KEY, 0, -1)
         keys = [names.reservation_key(str(identity)) for identity in identities]
@@ -77,7 +77,8 @@ def _new_identity(teacher: str) -> str:
     return f"{teacher}-{secrets.token_hex(7)}"
 
 
-def _not_found(identity: str) -> NotFound:
+def no_reservation(identity: str) -> NotFound:
+    """What is said of one that isn't there, and of one that is another team's."""
     return NotFound(
         f"there is no reservation {identity!r}: it was ended, or not renewed within {LIVES_S:.0f} s",
         got=identity,

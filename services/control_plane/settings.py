@@ -1,15 +1,17 @@
 """What the control plane's environment tells it; read once, at start."""
 
-import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from distill.contracts import names
 from distill.contracts.base import Spec
 from distill.contracts.errors import InvalidSpec
+from distill.contracts.keys import KeyHash
 from distill.contracts.settings import NodeSettings
 from services.control_plane.deployment import DOOR_HOST
+from services.control_plane.ray_rest import is_on_loopback
 
 
 class Settings(Spec):
@@ -19,6 +21,8 @@ class Settings(Spec):
     ray_dashboard: str
     """Base URL of Ray's dashboard: Jobs and Serve REST."""
     ray_token_path: Path | None = None
+    admin_key: KeyHash | None = None
+    """The operator's first key, let in at start; left out: those that Redis knows already."""
     host: str = "127.0.0.1"
     port: int = 8470
     max_body_bytes: int = 1 << 20
@@ -38,36 +42,49 @@ class Settings(Spec):
 
         Raises:
             KeyError: a variable without a default is not set.
-            InvalidSpec: the host is not a loopback address.
+            InvalidSpec: the key's hash is none, or Ray's dashboard is on another machine and no token for it is given.
         """
         token = environment.get("RAY_AUTH_TOKEN_PATH")
+        refuse_unguarded(environment["STILLHOUSE_RAY_DASHBOARD"], has_token=bool(token))
         return cls(
             node=NodeSettings.from_environment(environment),
             ray_dashboard=environment["STILLHOUSE_RAY_DASHBOARD"].rstrip("/"),
             ray_token_path=Path(token) if token else None,
-            host=refuse_unless_loopback(environment.get("STILLHOUSE_HOST", "127.0.0.1")),
+            admin_key=_key_hash(environment.get("STILLHOUSE_ADMIN_KEY_HASH", "")),
+            host=environment.get("STILLHOUSE_HOST") or "127.0.0.1",
             port=int(environment.get("STILLHOUSE_PORT", "8470")),
             teacher_idle_s=float(environment.get("STILLHOUSE_TEACHER_IDLE_S", "120")),
             door_port=int(environment.get("STILLHOUSE_DOOR_PORT", "8471")),
         )
 
 
-def refuse_unless_loopback(host: str) -> str:
-    """``host``, if only this machine can reach it.
+def refuse_unguarded(dashboard: str, *, has_token: bool) -> None:
+    """See that nobody else can start jobs on the Ray that we are to use.
 
     Raises:
-        InvalidSpec: it is another address: there are no API keys yet, so anyone who reaches the port could run jobs.
+        InvalidSpec: its dashboard is on another machine, and there is no token to show it. Whether one that has a token
+            also asks for it is seen when it is first spoken to (`ray_rest.RayRest`).
     """
-    try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if is_loopback:
-        return host
+    if has_token or is_on_loopback(dashboard):
+        return
     raise InvalidSpec(
-        f"STILLHOUSE_HOST is {host!r}, which others can reach, and there are no API keys yet: anyone could run jobs. "
-        "Listen on 127.0.0.1, and let people in through an SSH tunnel.",
-        field="STILLHOUSE_HOST",
-        expected="a loopback address, such as 127.0.0.1 or ::1",
-        got=host,
+        f"Ray's dashboard at {dashboard} can be reached by others, and it has no token: whoever reaches it runs any code. "
+        "Start Ray with RAY_AUTH_MODE=token, and name the token's file in RAY_AUTH_TOKEN_PATH.",
+        field="RAY_AUTH_TOKEN_PATH",
+        expected="the file with Ray's token, or a dashboard on loopback",
+        got=dashboard,
     )
+
+
+def _key_hash(text: str) -> KeyHash | None:
+    """What `KeyHash` prints. Raises InvalidSpec."""
+    if not text:
+        return None
+    found = re.fullmatch(r"([a-z2-9]{10}):(sha256:[0-9a-f]{64})", text)
+    if found is None:
+        raise InvalidSpec(
+            "STILLHOUSE_ADMIN_KEY_HASH is not the hash of a key",
+            field="STILLHOUSE_ADMIN_KEY_HASH",
+            expected="what `stillhouse keys first FILE` prints",
+        )
+    return KeyHash(found[1], found[2])

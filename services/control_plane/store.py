@@ -141,7 +141,7 @@ class Store:
         args: list[str | float] = [teacher.model_dump_json(), teacher.created_at.timestamp(), teacher.name, "", "", ""]
         if not await self._create(keys=keys, args=args):
             raise Conflict(
-                f"a teacher named {teacher.name} exists already; publish a new version of it",
+                f"a teacher named {teacher.name} exists already; publish a new version of it, if it is your team's",
                 field="name",
                 got=teacher.name,
             )
@@ -190,7 +190,7 @@ class Store:
     async def _read(self, kind: Kind, identity: str) -> str:
         stored = await self._redis.get(names.record_key(kind, identity))
         if stored is None:
-            raise NotFound(f"there is no {kind} named {identity!r}")
+            raise no_such(kind, identity)
         return str(stored)
 
     async def _read_many(self, kind: Kind, identities: Sequence[str]) -> list[str]:
@@ -198,6 +198,11 @@ class Store:
             return []
         found = await self._redis.mget([names.record_key(kind, identity) for identity in identities])
         return [str(text) for text in found if text is not None]
+
+
+def no_such(kind: Kind, identity: str) -> NotFound:
+    """What is said of a thing that isn't there, and of one that is another team's."""
+    return NotFound(f"there is no {kind} named {identity!r}")
 
 
 async def read_streams(

@@ -33,7 +33,7 @@ from services.control_plane.ray_rest import ClusterResources
 from services.control_plane.registry import find_version, member_of, resolve, snapshot_of
 from services.control_plane.results import read_result
 from services.control_plane.reuse import reuse_digest
-from services.control_plane.store import Store
+from services.control_plane.store import Store, no_such
 
 IDENTITY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 NUM_RANDOM = 6
@@ -145,6 +145,8 @@ class Submission:
         name, wanted = use.name.split("@")
         try:
             record = await self._store.teacher(name)
+            if not record.is_visible_to(self._team):
+                raise no_such("teacher", name)
             number = int(wanted) if wanted.isdigit() else record.aliases[wanted]
             version = find_version(record, number)
         except (NotFound, KeyError) as error:
@@ -168,6 +170,7 @@ class Submission:
         known = [
             f"{teacher.name}@{version.version}"
             for teacher in await self._store.teachers()
+            if teacher.is_visible_to(self._team)
             for version in teacher.versions
             if version.state is TeacherVersionState.READY
         ]
@@ -198,6 +201,8 @@ class Submission:
     async def _finished(self, identity: str, field: str) -> JobRecord:
         try:
             job = await self._store.job(identity)
+            if job.team != self._team:
+                raise no_such("job", identity)
         except NotFound as error:
             raise InvalidSpec(f"{field}: there is no job {identity!r}", field=field, got=identity) from error
         if job.state is not JobState.SUCCEEDED:

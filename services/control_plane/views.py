@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from distill.contracts.base import Spec, Stored
+from distill.contracts.keys import KeyView
 from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord, JobState, StudyRecord
@@ -44,6 +45,12 @@ class ReservationList(Stored):
     items: list[Reservation]
 
 
+class KeyList(Stored):
+    """Every API key, without its secret; those that were revoked too."""
+
+    items: list[KeyView]
+
+
 class ArtifactList(Stored):
     """What a finished job left."""
 
@@ -71,6 +78,10 @@ class AliasTarget(Spec):
     """Where an alias points."""
 
     version: int = Field(ge=1, examples=[3])
+    expected: int | None = Field(
+        default=None, ge=0, examples=[2],
+        description="What the alias must mean until now, 0 for nothing yet: else 409. Left out: whatever it means.",
+    )  # fmt: skip
 
 
 class JobPriority(Spec):

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Mapping
 
 from distill.contracts.errors import Conflict
+from distill.contracts.keys import hash_of_key
 from services.stack.home import ControlPlaneState, RayState, StackHome
 from services.stack.processes import Child, free_ports, is_free, spawn, wait_until_answers
 
@@ -39,6 +40,7 @@ def start_control_plane(
         "STILLHOUSE_RAY_DASHBOARD": ray.dashboard,
         "STILLHOUSE_HOST": "127.0.0.1",
         "STILLHOUSE_PORT": str(port),
+        "STILLHOUSE_ADMIN_KEY_HASH": str(hash_of_key(home.admin_key())),
         "STILLHOUSE_DOOR_PORT": str(ray.door_port),
     }
     child = spawn(

@@ -9,7 +9,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from distill.contracts.base import Stored
+from distill.contracts.credentials import KEY_FILE, STACK_FILE, read_key
 from distill.contracts.errors import Conflict
+from distill.contracts.keys import new_key, new_key_id
 from distill.contracts.settings import NodeSettings
 from services.stack.processes import ProcessId
 
@@ -75,7 +77,7 @@ class StackHome:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.state_file = folder / "stack.json"
+        self.state_file = folder / STACK_FILE
         self.lock_file = folder / "stack.lock"
         self.redis = folder / "redis"
         self.logs = folder / "logs"
@@ -83,6 +85,7 @@ class StackHome:
         self.data = folder / "data"
         self.cache = folder / "cache"
         self.token = folder / "ray-token"
+        self.key = folder / KEY_FILE
 
     def make(self) -> None:
         """Create the folders, for the owner alone."""
@@ -101,6 +104,12 @@ class StackHome:
     def write(self, state: StackState) -> None:
         """Replace ``stack.json`` in one step: a reader sees the old or the new, whole."""
         write_secret(self.state_file, state.model_dump_json(indent=2))
+
+    def admin_key(self) -> str:
+        """The operator's key, made at first; its owner alone may read it. Raises InvalidSpec if it was written over."""
+        if not self.key.exists():
+            write_secret(self.key, new_key(new_key_id()))
+        return read_key(self.key)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from distill.contracts import credentials
 from distill.contracts.base import Spec
 from distill.contracts.settings import ANSWERS_DISK_BYTES, ANSWERS_MEMORY_BYTES, listed
 
@@ -46,7 +47,7 @@ class StackSettings(Spec):
 
 def home_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """``STILLHOUSE_HOME``, or ``~/.stillhouse``."""
-    return _folder(environment.get("STILLHOUSE_HOME")) or Path.home() / ".stillhouse"
+    return credentials.home_folder(environment)
 
 
 def _folder(text: str | None) -> Path | None:

@@ -21,6 +21,9 @@ from services.stack.supervisor import Part, Supervisor
 
 Known = TypeVar("Known")
 
+NOT_INHERITED = frozenset({"STILLHOUSE_KEY", "STILLHOUSE_KEY_FILE", "STILLHOUSE_ADMIN_KEY_HASH"})
+"""A person's own: no process of the stack has any use for them, and Ray's environment is no place for a secret."""
+
 
 class Stack:
     """Redis, Ray and the control plane, running for as long as the ``with`` block does.
@@ -60,6 +63,11 @@ class Stack:
     def url(self) -> str:
         """Base URL of the control plane."""
         return _known(self._state.url)
+
+    @property
+    def key(self) -> str:
+        """The operator's API key of this stack."""
+        return self.home.admin_key()
 
     @property
     def redis_url(self) -> str:
@@ -228,7 +236,10 @@ class Stack:
 
     def _environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        return {**os.environ, "PATH": path, MARK: self._state.mark, **self._extra}
+        own = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+        # whatever runs here finds this very stack, and its key by the file
+        home = {"STILLHOUSE_HOME": str(self.home.folder)}
+        return {**own, **home, "PATH": path, MARK: self._state.mark, **self._extra}
 
     def _keep(self, **changes: object) -> None:
         self._state = self._state.model_copy(update=changes)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from distill.contracts.base import Spec
 from distill.contracts.names import DOOR_DEPLOYMENT
 from distill.contracts.settings import NodeSettings
+from distill.journal.keys import KnownKeys
 from teacher_server.door.desk import Desk
 from teacher_server.door.reading import Reading
 from teacher_server.door.reservations import Reservations
@@ -40,7 +41,7 @@ class Door:
             retry=Retry(NoBackoff(), 1),
         )
         reading = Reading(max_held_bytes=args.max_held_bytes)
-        self._desk = Desk(Reservations(redis), ServedTeachers(), reading)
+        self._desk = Desk(KnownKeys(redis), Reservations(redis), ServedTeachers(), reading)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request; Serve cancels it when its client hangs up."""

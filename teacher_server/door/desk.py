@@ -3,6 +3,8 @@
 POST <prefix>/reservations/<id>/answer   a window of rows, safetensors both ways (`body`)
 GET  <prefix>/reservations/<id>          `ReservedTeacher`: whom it is for, and whether a replica answers
 GET  <prefix>/healthz                    the door is open
+
+All but the last need an API key of the reservation's own team, with the scope ``submit``.
 """
 
 import re
@@ -13,9 +15,11 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from distill.contracts.errors import InvalidSpec, NotFound, Problem
+from distill.contracts.errors import Forbidden, InvalidSpec, NotFound, Problem
+from distill.contracts.keys import key_of_header
 from distill.contracts.pool import Reservation
 from distill.contracts.wire import AskHeader
+from distill.journal.keys import KnownKeys
 from teacher_server.door import body
 from teacher_server.door.problems import answer, problem_of
 from teacher_server.door.reading import Reading
@@ -29,9 +33,10 @@ Route = Callable[[Request, Reservation], Coroutine[Any, Any, Response]]
 
 
 class Desk:
-    """Answers requests; what holds reservations and who teaches is handed in."""
+    """Answers requests; what knows keys, holds reservations and teaches is handed in."""
 
-    def __init__(self, reservations: Reservations, teachers: Teachers, reading: Reading) -> None:
+    def __init__(self, keys: KnownKeys, reservations: Reservations, teachers: Teachers, reading: Reading) -> None:
+        self._keys = keys
         self._reservations = reservations
         self._teachers = teachers
         self._reading = reading
@@ -51,6 +56,13 @@ class Desk:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
         if path == "/healthz":
             return JSONResponse({"status": "ok"})
+        key = await self._keys.check(key_of_header(request.headers.get("authorization")))
+        if not key.may("submit"):
+            raise Forbidden(
+                f"asking a teacher needs an API key with the scope 'submit', and {key.id} has {', '.join(key.scopes)}",
+                expected="submit",
+                got=", ".join(key.scopes),
+            )
         found = re.fullmatch(r"/reservations/([^/]{1,64})(/answer)?", path)
         if found is None:
             raise NotFound(f"the door has no '{path}'", hint="POST .../reservations/<id>/answer asks a teacher")
@@ -58,7 +70,7 @@ class Desk:
         if request.method != method:
             problem = Problem(code="method_not_allowed", message=f"{request.method} is not for here: use {method}")
             return answer(HTTPStatus.METHOD_NOT_ALLOWED, problem)
-        return await route(request, await self._reservations.find(found[1]))
+        return await route(request, await self._reservations.find(found[1], team=key.team))
 
     async def _show(self, _: Request, reservation: Reservation) -> Response:
         ready = await self._teachers.is_there(reservation.teacher)

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from starlette.responses import JSONResponse
 
 from distill.contracts.errors import NotFinite, Problem, StillhouseError
+from distill.contracts.keys import challenge_of
 
 log = logging.getLogger(__name__)
 
@@ -18,10 +19,10 @@ def problem_of(error: Exception) -> JSONResponse:
     if not isinstance(error, StillhouseError):
         log.error("unexpected", exc_info=error)
         error = StillhouseError("a bug of ours; the log of the pool's door has the traceback")
-    return answer(_status(error), error.problem())
+    return answer(_status(error), error.problem(), challenge=challenge_of(error))
 
 
-def answer(status: int, problem: Problem) -> JSONResponse:
+def answer(status: int, problem: Problem, *, challenge: str | None = None) -> JSONResponse:
     """The problem document for ``problem``."""
     document = {
         "type": f"urn:stillhouse:problem:{problem.code}",
@@ -30,7 +31,8 @@ def answer(status: int, problem: Problem) -> JSONResponse:
         "detail": problem.message,
         **problem.model_dump(exclude={"message"}, exclude_none=True),
     }
-    headers = {"Retry-After": RETRY_AFTER_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    headers = {"Retry-After": RETRY_AFTER_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers |= {"WWW-Authenticate": challenge} if challenge else {}
     return JSONResponse(document, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 

@@ -32,11 +32,11 @@ class Reservations:
         self._known: dict[str, tuple[float, Reservation]] = {}
         """When it was read, and what it said then; those that ended are thrown out."""
 
-    async def find(self, identity: str) -> Reservation:
-        """The reservation, if it has not ended.
+    async def find(self, identity: str, *, team: str) -> Reservation:
+        """The reservation, if it is the team's and has not ended.
 
         Raises:
-            NotFound: there is none of that name, or it has ended.
+            NotFound: the team has none of that name, or it has ended.
             DependencyDown: Redis doesn't answer, and nothing is known of this one that still holds.
         """
         read_at, known = self._known.get(identity, (0.0, None))
@@ -44,10 +44,9 @@ class Reservations:
             known = await self._read(identity, known)
         if known is None or known.expires_at <= self._today():
             self._known.pop(identity, None)
-            raise NotFound(
-                f"there is no reservation '{identity}', or it has ended",
-                hint="open a new one with POST /v1/reservations of the control plane, and renew it before it ends",
-            )
+            raise _no_reservation(identity)
+        if known.team != team:
+            raise _no_reservation(identity)
         return known
 
     async def _read(self, identity: str, last: Reservation | None) -> Reservation | None:
@@ -68,6 +67,13 @@ class Reservations:
     def _forget_ended(self) -> None:
         today = self._today()
         self._known = {name: held for name, held in self._known.items() if held[1].expires_at > today}
+
+
+def _no_reservation(identity: str) -> NotFound:
+    return NotFound(
+        f"there is no reservation '{identity}', or it has ended",
+        hint="open a new one with POST /v1/reservations of the control plane, and renew it before it ends",
+    )
 
 
 def _parsed(identity: str, text: str | bytes) -> Reservation:

@@ -19,7 +19,7 @@ def main() -> None:
             answer = answer_at_submit(stack, mistake)
             problem = answer.json()
             print(_row(mistake.what, f"at submit, {answer.status_code}", problem["code"], _told(problem, "detail")))
-        with StillhouseClient(stack.url) as client:
+        with StillhouseClient(stack.url, key=stack.key) as client:
             for mistake, (job, found) in zip(AT_CHECK, problems_at_check(client, AT_CHECK), strict=True):
                 told = _told(found.model_dump(), "message") if found else ""
                 print(_row(mistake.what, f"by the check, {job.state}", found.code if found else "-", told))

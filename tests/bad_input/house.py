@@ -13,7 +13,7 @@ from services.client.client import StillhouseClient
 from services.control_plane.store import Store
 from services.stack.stack import Stack
 from tests.bad_input.cases import Mistake, StudyMistake, files
-from tests.fundamentals.jobs import ended
+from tests.fundamentals.jobs import ended, shown
 from tests.services.control_plane.records import MANIFEST, a_teacher, a_version
 
 
@@ -25,12 +25,12 @@ def prepare(stack: Stack) -> None:
 
 def answer_at_submit(stack: Stack, mistake: Mistake) -> httpx.Response:
     """What the API answers."""
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json"} | shown(stack.key)
     if isinstance(mistake, StudyMistake):
-        return httpx.post(f"{stack.url}/v1/studies", json=mistake.study())
+        return httpx.post(f"{stack.url}/v1/studies", json=mistake.study(), headers=headers)
     if mistake.body is not None:
         return httpx.post(f"{stack.url}/v1/jobs", content=mistake.body, headers=headers)
-    return httpx.post(f"{stack.url}/v1/jobs", json=mistake.job())
+    return httpx.post(f"{stack.url}/v1/jobs", json=mistake.job(), headers=headers)
 
 
 def problems_at_check(client: StillhouseClient, mistakes: Sequence[Mistake]) -> list[tuple[JobRecord, Problem | None]]:

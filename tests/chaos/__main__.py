@@ -28,7 +28,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="storm-") as home,
         Stack(StackSettings(home=Path(home)), port=0, num_cpus=6) as stack,
     ):
-        with StillhouseClient(stack.url) as client:
+        with StillhouseClient(stack.url, key=stack.key) as client:
             teacher = publish(client)
         log = rage(stack, teacher, seconds=60 * asked.minutes, seed=asked.seed, say=say)
         aside = sorted((stack.node.storage / "answers").rglob("*.aside"))

@@ -90,7 +90,7 @@ def rage(
 ) -> Log:
     """Let the storm rage over jobs that ``teacher`` (``name@version``) teaches."""
     log = Log()
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         specs = [a_job(teacher, kind) for kind in range(kinds)]
         for kind, spec in enumerate(specs):
             log.undisturbed.append(_ended(client, client.submit_job(spec), kind))

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from redis import Redis
 
+from distill.contracts.keys import hash_of_key, new_key, new_key_id
 from services.control_plane.settings import Settings
 from services.stack.redis_server import find_binary
 
@@ -45,7 +46,7 @@ def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_every_service_has_an_image():
-    assert set(SERVICES) == {"redis", "ray-head", "ray-worker", "gate", "control-plane"}
+    assert set(SERVICES) == {"redis", "ray-head", "ray-worker", "control-plane"}
     assert all(service["image"] for service in SERVICES.values())
     assert {service["image"] for service in OURS.values()} == {"stillhouse:0.1.0"}
     assert (ROOT / SERVICES["control-plane"]["build"]["dockerfile"]).is_file()
@@ -53,12 +54,7 @@ def test_every_service_has_an_image():
 
 def test_ports_are_published_on_loopback_only():
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert ports == ["127.0.0.1:8470:8480"]
-
-
-def test_the_control_plane_lives_behind_the_gate():
-    assert SERVICES["control-plane"]["network_mode"] == "service:gate"
-    assert SERVICES["gate"]["command"] == "socat TCP-LISTEN:8480,fork,reuseaddr TCP:127.0.0.1:8470"
+    assert ports == ["127.0.0.1:8470:8470"]
 
 
 def test_the_pools_door_is_published_nowhere():
@@ -95,9 +91,13 @@ def test_every_variable_of_ours_is_one_that_the_code_reads():
 
 
 def test_the_control_plane_accepts_its_environment():
-    environment = {**SERVICES["control-plane"]["environment"], "STILLHOUSE_REDIS_URL": "redis://:secret@redis:6379/0"}
-    settings = Settings.from_environment(environment)
-    assert (settings.host, settings.port, settings.ray_dashboard) == ("127.0.0.1", 8470, "http://ray-head:8265")
+    given = SERVICES["control-plane"]["environment"]
+    first = hash_of_key(new_key(new_key_id()))
+    made = {"STILLHOUSE_REDIS_URL": "redis://:secret@redis:6379/0", "STILLHOUSE_ADMIN_KEY_HASH": str(first)}
+    assert given["STILLHOUSE_ADMIN_KEY_HASH"] == "${STILLHOUSE_ADMIN_KEY_HASH:-}"
+    settings = Settings.from_environment(given | made)
+    assert settings.admin_key == first
+    assert (settings.host, settings.port, settings.ray_dashboard) == ("0.0.0.0", 8470, "http://ray-head:8265")
     assert settings.door == "http://127.0.0.1:8471/v1/pool"
     assert settings.ray_token_path == Path("/run/secrets/ray-token")
 

@@ -37,7 +37,7 @@ def digits_teacher(stack: Stack, data_root: Path) -> None:
         members.append(
             MemberFromFile(source="file", path=path, model=card.model, input=card.input, classes=card.classes)
         )
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         client.create_teacher(TeacherSpec(name="digits"))
         made = client.publish("digits", TeacherVersionSpec(members=tuple(members)))
         until(lambda: client.teacher_version("digits", made.version).state is not TeacherVersionState.CHECKING)

@@ -8,7 +8,7 @@ from distill.contracts.models import ImageInput
 from distill.contracts.names import DOOR_PREFIX
 from examples.pool import digits, plain_torch
 from teacher_server.remote import RemotePool
-from tests.teacher_server.door.doors import TEACHER, DoorWithoutCluster, serving
+from tests.teacher_server.door.doors import KEY, TEACHER, DoorWithoutCluster, serving
 from tests.teacher_server.house import House, keeping
 
 IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.5,), std=(0.5,))
@@ -35,7 +35,7 @@ def pool(rows):
     with serving(door) as url, keeping(House(door=url + DOOR_PREFIX)) as house:
         house.teacher = TEACHER.model_copy(update={"manifest": manifest})
         house.on_change = door.shelf.put
-        with RemotePool("digits@prod", rows_per_s=5000, url=house.url) as pool:
+        with RemotePool("digits@prod", rows_per_s=5000, url=house.url, key=KEY) as pool:
             yield pool
 
 

@@ -17,7 +17,7 @@ from distill.contracts.teachers import (
 )
 from services.client.client import StillhouseClient
 from services.stack.stack import Stack
-from tests.fundamentals.jobs import a_job, ended
+from tests.fundamentals.jobs import a_job, ended, shown
 from tests.fundamentals.waiting import until
 
 TEACHER = "reader"
@@ -26,20 +26,20 @@ TEACHER = "reader"
 @pytest.fixture(scope="session")
 def answer(stack: Stack) -> httpx.Response:
     """What is said to someone who posts the first job, without any client of ours."""
-    return httpx.post(f"{stack.url}/v1/jobs", json=a_job().model_dump(mode="json"))
+    return httpx.post(f"{stack.url}/v1/jobs", json=a_job().model_dump(mode="json"), headers=shown(stack.key))
 
 
 @pytest.fixture(scope="session")
 def unbroken(stack: Stack, answer: httpx.Response) -> JobRecord:
     """That job at its end; nothing happened to it: what others learn in spite of everything is compared with it."""
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         return ended(client, JobRecord.model_validate_json(answer.content))
 
 
 @pytest.fixture(scope="session")
 def teacher(stack: Stack, unbroken: JobRecord) -> str:
     """A teacher of one member, the student that the unbroken job left: ``name@version``, as job files call it."""
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         client.create_teacher(TeacherSpec(name=TEACHER))
         made = client.publish(TEACHER, TeacherVersionSpec(members=(MemberFromJob(job=unbroken.id),)))
 

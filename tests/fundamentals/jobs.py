@@ -22,6 +22,11 @@ ENDLESS = TRAINING | {"epochs": 100_000}
 """For a job that a test means to stop."""
 
 
+def shown(key: str) -> dict[str, str]:
+    """How a client that isn't ours shows its key."""
+    return {"Authorization": f"Bearer {key}"}
+
+
 def a_job(**changes: Any) -> JobSpec:
     """A small network that learns to read digits from their labels."""
     content: dict[str, Any] = {

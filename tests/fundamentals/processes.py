@@ -22,8 +22,8 @@ def worker_of(stack: Stack, job: JobRecord) -> int:
 
 def workers_of(stack: Stack, job: JobRecord) -> list[int]:
     """The processes of the Train workers of the job's newest attempt."""
-    ray_job = _ask_ray(stack, f"/api/jobs/{names.submission_id(job.id, job.attempt)}")["job_id"]
-    actors = _ask_ray(stack, "/api/v0/actors?limit=1000")["data"]["result"]["result"]
+    ray_job = ask_ray(stack, f"/api/jobs/{names.submission_id(job.id, job.attempt)}")["job_id"]
+    actors = ask_ray(stack, "/api/v0/actors?limit=1000")["data"]["result"]["result"]
     return [
         int(actor["pid"])
         for actor in actors
@@ -33,7 +33,7 @@ def workers_of(stack: Stack, job: JobRecord) -> list[int]:
 
 def replicas_of(stack: Stack, teacher: ResolvedTeacher) -> list[int]:
     """The processes that answer for this teacher."""
-    applications = _ask_ray(stack, "/api/serve/applications/")["applications"]
+    applications = ask_ray(stack, "/api/serve/applications/")["applications"]
     deployment = applications[names.application(teacher.name, teacher.version)]["deployments"][names.DEPLOYMENT]
     return [replica["pid"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"]
 
@@ -44,7 +44,8 @@ def kill(stack: Stack, pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def _ask_ray(stack: Stack, path: str) -> Any:
+def ask_ray(stack: Stack, path: str) -> Any:
+    """What the dashboard answers there."""
     ray = stack.state.ray
     assert ray is not None
     token = stack.home.token.read_text().strip()

@@ -12,7 +12,7 @@ from tests.fundamentals.jobs import ENDLESS, STEPS, a_job, ended, first
 
 @pytest.fixture(scope="module")
 def cancelled(stack: Stack) -> JobRecord:
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         job = client.submit_job(a_job(training=ENDLESS))
         first(client, job, "epoch_ended")
         assert client.cancel_job(job.id).state is JobState.CANCELLING

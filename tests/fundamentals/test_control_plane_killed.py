@@ -12,7 +12,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def job(stack: Stack) -> JobRecord:
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         job = client.submit_job(a_job())
         first(client, job, "epoch_ended")
         stack.restart_control_plane(kill=True)

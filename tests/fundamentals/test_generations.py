@@ -30,7 +30,7 @@ SPEC = StudySpec.model_validate(
 @pytest.fixture(scope="module")
 def generations(stack: Stack) -> tuple[JobRecord, JobRecord]:
     """Both jobs of the study, at their end."""
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         children = client.submit_study(SPEC).children
         first, second = (ended(client, children[key]) for key in ("student-g1", "student-g2"))
         return first, second

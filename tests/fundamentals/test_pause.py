@@ -14,7 +14,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def paused(stack: Stack) -> JobRecord:
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         job = client.submit_job(a_job())
         first(client, job, "epoch_ended")
         assert client.pause_job(job.id).state is JobState.PAUSING
@@ -24,7 +24,7 @@ def paused(stack: Stack) -> JobRecord:
 
 @pytest.fixture(scope="module")
 def resumed(stack: Stack, paused: JobRecord) -> JobRecord:
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         assert client.resume_job(paused.id).state in {JobState.QUEUED, JobState.STARTING}
         return ended(client, paused)
 

@@ -20,7 +20,7 @@ def confirmed() -> list[Followed]:
 
 @pytest.fixture(scope="module")
 def job(stack: Stack, confirmed: list[Followed]) -> JobRecord:
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         job = client.submit_job(a_job())
         for sent in client.follow("job", job.id):
             if isinstance(sent.data, Event):

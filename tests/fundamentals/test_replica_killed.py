@@ -14,7 +14,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def job(stack: Stack, teacher: str) -> JobRecord:
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         job = client.submit_job(a_taught_job(teacher, answers={"remember": False}))
         first(client, job, "epoch_ended")
         (wise,) = job.teachers

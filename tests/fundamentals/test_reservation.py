@@ -29,7 +29,7 @@ def test_a_loop_of_ones_own_is_answered_over_http_and_its_team_reads_what_it_had
     stack: Stack, client: StillhouseClient, teacher: str, images: np.ndarray
 ):
     before = had(client, teacher)
-    with RemotePool(teacher, rows_per_s=100, url=stack.url) as pool:
+    with RemotePool(teacher, rows_per_s=100, url=stack.url, key=stack.key) as pool:
         assert [one.id for one in client.reservations()] == [pool.reservation.id]
         first = pool.ask(images).result()
         again = pool.ask(images).result()

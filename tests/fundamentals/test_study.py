@@ -16,7 +16,7 @@ from tests.fundamentals.jobs import EPOCHS, STEPS, TEST_ROWS, TRAINED_ROWS, a_ta
 
 @pytest.fixture(scope="module")
 def study(stack: Stack, teacher: str) -> StudyView:
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         posted = client.submit_study(StudySpec(name="digits-study", job=a_taught_job(teacher)))
         for _ in client.follow("study", posted.study.id):
             pass

@@ -9,7 +9,8 @@ import pytest
 
 from distill.contracts.records import JobRecord, JobState
 from services.client.client import StillhouseClient
-from tests.fundamentals.jobs import TEST_ROWS, a_job
+from services.stack.stack import Stack
+from tests.fundamentals.jobs import TEST_ROWS, a_job, shown
 
 OWNERS_PROGRAM = """
 import sys
@@ -37,9 +38,9 @@ def test_posting_is_answered_at_once_with_the_record_and_where_to_find_it(answer
 
 
 def test_the_job_is_found_there_and_succeeds_at_its_first_attempt(
-    client: StillhouseClient, answer: httpx.Response, unbroken: JobRecord
+    stack: Stack, answer: httpx.Response, unbroken: JobRecord
 ):
-    found = httpx.get(client.url + answer.headers["Location"])
+    found = httpx.get(stack.url + answer.headers["Location"], headers=shown(stack.key))
     assert JobRecord.model_validate_json(found.content) == unbroken
     assert (unbroken.state, unbroken.attempt) == (JobState.SUCCEEDED, 1)
     assert unbroken.reason.text == "the student is trained"

@@ -8,7 +8,8 @@ import pytest
 from distill.contracts.records import JobRecord
 from services.client.client import StillhouseClient
 from services.client.following import End, Followed
-from tests.fundamentals.jobs import EPOCHS
+from services.stack.stack import Stack
+from tests.fundamentals.jobs import EPOCHS, shown
 
 
 @pytest.fixture
@@ -67,8 +68,8 @@ def test_who_leaves_in_the_middle_goes_on_from_there(
     assert [*before, *after] == seen
 
 
-def test_any_program_that_knows_server_sent_events_can_watch(client: StillhouseClient, unbroken: JobRecord):
-    answer = httpx.get(f"{client.url}/v1/jobs/{unbroken.id}/events", headers={"Accept": "text/event-stream"})
+def test_any_program_that_knows_server_sent_events_can_watch(stack: Stack, unbroken: JobRecord):
+    answer = httpx.get(f"{stack.url}/v1/jobs/{unbroken.id}/events", headers=shown(stack.key))
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.text.count("event: epoch_ended\n") == EPOCHS
     assert answer.text.count("event: end\n") == 1

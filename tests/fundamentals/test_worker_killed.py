@@ -14,7 +14,7 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def lost(stack: Stack) -> JobRecord:
     """The job as it stood when its second attempt began."""
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         job = client.submit_job(a_job())
         first(client, job, "checkpoint_saved")
         kill(stack, worker_of(stack, client.job(job.id)))
@@ -24,7 +24,7 @@ def lost(stack: Stack) -> JobRecord:
 
 @pytest.fixture(scope="module")
 def job(stack: Stack, lost: JobRecord) -> JobRecord:
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         return ended(client, lost)
 
 

@@ -15,7 +15,7 @@ FEW_STEPS = {"epochs": 3, "batch_size": 128, "optimizer": {"kind": "sgd", "lr": 
 @pytest.fixture(scope="module")
 def jobs(stack: Stack) -> dict[int, JobRecord]:
     """The same job with one worker and with two, at the same time."""
-    with StillhouseClient(stack.url) as client:
+    with StillhouseClient(stack.url, key=stack.key) as client:
         posted = {
             workers: client.submit_job(a_job(training=FEW_STEPS, compute={"workers": workers, "cpus_per_worker": 0.5}))
             for workers in (1, 2)

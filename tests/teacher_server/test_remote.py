@@ -26,7 +26,7 @@ from distill.science.top_classes import top_classes
 from teacher_server import remote
 from teacher_server.remote import RemotePool
 from teacher_server.remote_answer import TopClasses, spread
-from tests.teacher_server.door.doors import DIGEST, NONE, TAP, DoorWithoutCluster, images, said, serving
+from tests.teacher_server.door.doors import DIGEST, KEY, NONE, TAP, DoorWithoutCluster, images, said, serving
 from tests.teacher_server.house import House, keeping
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def open_pool(house):
     opened = []
 
     def make(**more):
-        opened.append(RemotePool("fashion@prod", rows_per_s=5000, url=house.url, **more))
+        opened.append(RemotePool("fashion@prod", rows_per_s=5000, url=house.url, **({"key": KEY} | more)))
         return opened[-1]
 
     yield make
@@ -207,7 +207,7 @@ def test_an_answer_for_other_rows_is_refused(open_pool, door, monkeypatch):
 def test_a_reservation_that_was_lost_is_opened_anew_and_the_window_asked_again(open_pool, door, house):
     pool = open_pool()
     house.held.clear()
-    door.shelf.held.clear()
+    door.shelf.forget_reservations()
     door.clock.passed_s = 2
     assert pool.ask(images(2)).result().logits.shape == (2, 2, 3)
     assert pool.reservation.id == "r-2"
@@ -216,7 +216,7 @@ def test_a_reservation_that_was_lost_is_opened_anew_and_the_window_asked_again(o
 def test_a_teacher_that_is_gone_for_good_is_told_at_once(open_pool, door, house):
     pool = open_pool()
     house.held.clear()
-    door.shelf.held.clear()
+    door.shelf.forget_reservations()
     house.refusal = UnknownTeacher("fashion@3 is no more")
     with pytest.raises(UnknownTeacher, match="no more"):
         pool.ask(images(2)).result()

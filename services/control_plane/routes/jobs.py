@@ -14,6 +14,7 @@ from distill.contracts.facts import CancelAsked, PauseAsked, PrioritySet, Resume
 from distill.contracts.job import JobSpec
 from distill.contracts.records import JobRecord, JobState, Wish
 from services.control_plane import examples
+from services.control_plane.access import guarded_by
 from services.control_plane.artifacts import find_artifact, list_artifacts, list_snapshots, send_file
 from services.control_plane.context import Context, Parts, Who
 from services.control_plane.problems import documented
@@ -21,7 +22,7 @@ from services.control_plane.reporting import report_of_job
 from services.control_plane.streams import follow, follow_log, last_event_id, read_log, whole_characters
 from services.control_plane.views import ArtifactList, JobPage, JobPriority, LogPage, SnapshotList
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=guarded_by(reads="read", changes="submit"))
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 ReportFormat = Annotated[Literal["json", "markdown"], Query(alias="format")]
@@ -48,18 +49,20 @@ async def submit(
 @router.get("", responses=documented())
 async def list_jobs(
     parts: Parts,
+    who: Who,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=200)] = None,
     state: JobState | None = None,
     study: str | None = None,
 ) -> JobPage:
-    """Jobs, newest first; of a study also those of others that it reuses."""
+    """The team's jobs, newest first; of a study also those of others that it reuses."""
     kept: list[JobRecord] = []
     reused = await _listed(parts, study)
     while len(kept) < limit:
         identities, cursor = await parts.store.page("job", limit=limit - len(kept), cursor=cursor)
         jobs = await parts.store.jobs(identities)
-        kept += [job for job in jobs if state in {None, job.state} and (study in {None, job.study} or job.id in reused)]
+        own = [job for job in jobs if job.team == who.team]
+        kept += [job for job in own if state in {None, job.state} and (study in {None, job.study} or job.id in reused)]
         if cursor is None:
             break
     return JobPage(items=kept, next=cursor)

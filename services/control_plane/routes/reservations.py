@@ -6,11 +6,14 @@ from fastapi import APIRouter, Body, Response
 
 from distill.contracts.pool import Reservation, ReservationSpec
 from services.control_plane import examples
+from services.control_plane.access import guarded_by
 from services.control_plane.context import Parts, Who
 from services.control_plane.problems import documented
 from services.control_plane.views import ReservationList
 
-router = APIRouter(prefix="/v1/reservations", tags=["reservations"])
+router = APIRouter(
+    prefix="/v1/reservations", tags=["reservations"], dependencies=guarded_by(reads="read", changes="submit")
+)
 
 
 @router.post("", status_code=201, responses=documented(413))
@@ -32,9 +35,9 @@ async def reserve(
 
 
 @router.get("", responses=documented())
-async def list_reservations(parts: Parts) -> ReservationList:
-    """Those that live, the oldest first."""
-    return ReservationList(items=await parts.reservations.living())
+async def list_reservations(parts: Parts, who: Who) -> ReservationList:
+    """The team's that live, the oldest first."""
+    return ReservationList(items=[one for one in await parts.reservations.living() if one.team == who.team])
 
 
 @router.get("/{reservation}", responses=documented(404))

@@ -10,6 +10,7 @@ from distill.contracts.errors import Conflict
 from distill.contracts.records import JobRecord, JobState, StudyRecord, Wish
 from distill.contracts.study import StudySpec
 from services.control_plane import examples
+from services.control_plane.access import guarded_by
 from services.control_plane.context import Context, Parts, Who
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_study
@@ -17,7 +18,7 @@ from services.control_plane.routes.jobs import REPORT_FILES, Limit, ReportFormat
 from services.control_plane.streams import follow, last_event_id
 from services.control_plane.views import StudyPage, StudyView, study_state
 
-router = APIRouter(prefix="/v1/studies", tags=["studies"])
+router = APIRouter(prefix="/v1/studies", tags=["studies"], dependencies=guarded_by(reads="read", changes="submit"))
 
 
 async def existing_study(study: str, parts: Parts) -> str:
@@ -39,12 +40,16 @@ async def submit(
 
 @router.get("", responses=documented())
 async def list_studies(
-    parts: Parts, limit: Limit = 50, cursor: Annotated[str | None, Query(max_length=200)] = None
+    parts: Parts, who: Who, limit: Limit = 50, cursor: Annotated[str | None, Query(max_length=200)] = None
 ) -> StudyPage:
-    """Studies, newest first."""
-    identities, following = await parts.store.page("study", limit=limit, cursor=cursor)
-    studies = await parts.store.studies(identities)
-    return StudyPage(items=[await _view(parts, study) for study in studies], next=following)
+    """The team's studies, newest first."""
+    kept: list[StudyRecord] = []
+    while len(kept) < limit:
+        identities, cursor = await parts.store.page("study", limit=limit - len(kept), cursor=cursor)
+        kept += [study for study in await parts.store.studies(identities) if study.team == who.team]
+        if cursor is None:
+            break
+    return StudyPage(items=[await _view(parts, study) for study in kept], next=cursor)
 
 
 @router.get("/{study}", responses=documented(404))

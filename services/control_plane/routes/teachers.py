@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Path, Response
 
 from distill.contracts.base import now
 from distill.contracts.errors import Conflict, NotFound
-from distill.contracts.facts import AliasMoved, VersionCreated
+from distill.contracts.facts import AliasMoved, VersionCreated, VersionDeleted
 from distill.contracts.teachers import (
     Alias,
     TeacherRecord,
@@ -16,41 +16,48 @@ from distill.contracts.teachers import (
     TeacherVersionState,
 )
 from services.control_plane import examples
+from services.control_plane.access import guarded_by
 from services.control_plane.context import Context, Parts, Who
 from services.control_plane.problems import documented
-from services.control_plane.registry import find_version
+from services.control_plane.registry import find_version, uses_of
 from services.control_plane.views import AliasTarget, TeacherList
 
-router = APIRouter(prefix="/v1/teachers", tags=["teachers"])
+router = APIRouter(prefix="/v1/teachers", tags=["teachers"], dependencies=guarded_by(reads="read", changes="publish"))
 
 TRIES = 5
 
+Named = Annotated[str, Path(alias="teacher")]
+"""A teacher's name."""
+
 
 @router.post("", status_code=201, responses=documented(409))
-async def create(spec: TeacherSpec, parts: Parts, response: Response) -> TeacherRecord:
+async def create(spec: TeacherSpec, parts: Parts, who: Who, response: Response) -> TeacherRecord:
     """Name a teacher; versions of it are published next."""
     moment = now()
-    teacher = TeacherRecord(name=spec.name, description=spec.description, created_at=moment, updated_at=moment)
+    teacher = TeacherRecord(
+        name=spec.name, team=who.team, visibility=spec.visibility, description=spec.description, created_at=moment,
+        updated_at=moment,
+    )  # fmt: skip
     await parts.store.create_teacher(teacher)
     response.headers["Location"] = f"/v1/teachers/{teacher.name}"
     return teacher
 
 
 @router.get("", responses=documented())
-async def list_teachers(parts: Parts) -> TeacherList:
-    """Every teacher, with its versions and aliases."""
-    return TeacherList(items=await parts.store.teachers())
+async def list_teachers(parts: Parts, who: Who) -> TeacherList:
+    """The team's teachers and those that are shared, with their versions and aliases."""
+    return TeacherList(items=[one for one in await parts.store.teachers() if one.is_visible_to(who.team)])
 
 
-@router.get("/{name}", responses=documented(404))
-async def read(name: str, parts: Parts) -> TeacherRecord:
+@router.get("/{teacher}", responses=documented(404))
+async def read(name: Named, parts: Parts) -> TeacherRecord:
     """One teacher, with its versions and aliases."""
     return await parts.store.teacher(name)
 
 
-@router.post("/{name}/versions", status_code=202, responses=documented(404, 409))
+@router.post("/{teacher}/versions", status_code=202, responses=documented(404, 409))
 async def publish(
-    name: str,
+    name: Named,
     spec: Annotated[TeacherVersionSpec, Body(openapi_examples=examples.VERSIONS)],
     parts: Parts,
     who: Who,
@@ -70,22 +77,49 @@ async def publish(
     raise Conflict(f"others publish versions of {name} at the same time; try again")
 
 
-@router.get("/{name}/versions/{version}", responses=documented(404))
-async def read_version(name: str, version: int, parts: Parts) -> TeacherVersion:
+@router.get("/{teacher}/versions/{version}", responses=documented(404))
+async def read_version(name: Named, version: int, parts: Parts) -> TeacherVersion:
     """One version: its state, and its manifest once it is READY."""
     return await _version(parts, name, version)
 
 
-@router.put("/{name}/aliases/{alias}", responses=documented(404, 409))
-async def move_alias(name: str, alias: Alias, target: AliasTarget, parts: Parts) -> TeacherRecord:
-    """Let ``name@alias`` mean a READY version; jobs made before keep what they resolved."""
+@router.delete("/{teacher}/versions/{version}", status_code=204, responses=documented(404, 409))
+async def delete_version(name: Named, version: int, parts: Parts) -> None:
+    """Take a version away that no alias, living job or reservation uses; its number is never given again."""
+    record, found = await parts.store.teacher(name), await _version(parts, name, version)
+    if found.state is TeacherVersionState.DELETED:
+        return
+    jobs = await parts.store.jobs(await parts.store.active("job"))
+    if uses := uses_of(record, version, jobs, await parts.reservations.living()):
+        raise Conflict(
+            f"{name}@{version} is used by {', '.join(uses)}", got=", ".join(uses), expected="a version that nobody uses"
+        )
+    await parts.store.append("teacher", name, VersionDeleted(version=version, at=now()))
+    state = (await _version(parts, name, version)).state
+    if state is not TeacherVersionState.DELETED:
+        raise Conflict(f"{name}@{version} is {state.value}, or an alias has just moved there", got=state.value)
+
+
+@router.put("/{teacher}/aliases/{alias}", responses=documented(404, 409))
+async def move_alias(name: Named, alias: Alias, target: AliasTarget, parts: Parts) -> TeacherRecord:
+    """Let ``name@alias`` mean a READY version, if it means now what is ``expected``; jobs made before keep what they resolved."""
     version = await _version(parts, name, target.version)
     if version.state is not TeacherVersionState.READY:
         raise Conflict(
             f"{name}@{target.version} is {version.state.value}; an alias points at a READY version", field="version"
         )
-    await parts.store.append("teacher", name, AliasMoved(alias=alias, version=target.version, at=now()))
-    return await parts.store.teacher(name)
+    fact = AliasMoved(alias=alias, version=target.version, expected=target.expected, at=now())
+    await parts.store.append("teacher", name, fact)
+    teacher = await parts.store.teacher(name)
+    means = teacher.aliases.get(alias, 0)
+    if means != target.version:
+        raise Conflict(
+            f"{name}@{alias} means {f'version {means}' if means else 'nothing'} now, so it was not moved",
+            field="expected",
+            got=str(means),
+            expected=str(target.expected),
+        )
+    return teacher
 
 
 async def _version(parts: Context, name: str, number: int) -> TeacherVersion:

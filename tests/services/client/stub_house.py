@@ -17,6 +17,7 @@ from distill.contracts.errors import Conflict, NotFound, StillhouseError
 from distill.contracts.events import Event, ProgressEvent
 from distill.contracts.facts import AttemptClaimed, EpochEnded, JobCreated
 from distill.contracts.job import JobSpec
+from distill.contracts.keys import KeyRotation, KeySpec, KeyView, NewKey, new_key
 from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.pool import Reservation, ReservationSpec, TeamUsage
 from distill.contracts.records import JobRecord, JobState, Progress, Reason, StudyRecord
@@ -31,9 +32,11 @@ from distill.contracts.teachers import (
 from distill.contracts.teams import TeamHolding, TeamRecord, TeamSpec
 from services.control_plane import problems
 from services.control_plane.views import (
+    AliasTarget,
     ArtifactList,
     JobPage,
     JobPriority,
+    KeyList,
     LogPage,
     ReservationList,
     SnapshotList,
@@ -46,6 +49,7 @@ from services.control_plane.views import (
 )
 from tests.services.control_plane.records import a_reservation
 
+KEY_ID = "abcdefghjk"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC = JobSpec.model_validate(
     {"name": "digits", "dataset": {"source": "digits"}, "student": {"source": "zoo", "name": "mlp"}}
@@ -101,6 +105,9 @@ class House:
         self.usage = TeamUsage(team="default", month="2026-01")
         self.teams: dict[str, TeamSpec] = {}
         """What each is granted."""
+        self.keys: dict[str, KeyView] = {}
+        self.rotations: list[KeyRotation] = []
+        self.moved: list[AliasTarget] = []
         self.published: list[TeacherVersionSpec] = []
         self.files: dict[str, bytes] = {}
         self.digests: dict[str, str] = {}
@@ -282,7 +289,20 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
 
     @app.get("/v1/teachers/{name}/versions/{number}")
     def read_version(name: str, number: int) -> TeacherVersion:
-        return _known(house.teachers, name).versions[0].model_copy(update={"state": TeacherVersionState.READY})
+        version = _known(house.teachers, name).versions[0]
+        is_checked = version.state is TeacherVersionState.CHECKING
+        return version.model_copy(update={"state": TeacherVersionState.READY}) if is_checked else version
+
+    @app.delete("/v1/teachers/{name}/versions/{number}", status_code=204)
+    def delete_version(name: str, number: int) -> None:
+        teacher = _known(house.teachers, name)
+        gone = teacher.versions[number - 1].model_copy(update={"state": TeacherVersionState.DELETED})
+        house.teachers[name] = teacher.model_copy(update={"versions": (gone,)})
+
+    @app.put("/v1/teachers/{name}/aliases/{alias}")
+    def move_alias(name: str, alias: str, target: AliasTarget) -> TeacherRecord:
+        house.moved.append(target)
+        return _known(house.teachers, name)
 
     @app.post("/v1/reservations", status_code=201)
     def reserve(spec: ReservationSpec) -> Reservation:
@@ -302,6 +322,29 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     @app.delete("/v1/reservations/{reservation}", status_code=204)
     def end_reservation(reservation: str) -> None:
         del house.reservations[_known(house.reservations, reservation).id]
+
+    @app.post("/v1/keys", status_code=201)
+    def create_key(spec: KeySpec) -> NewKey:
+        view = KeyView(
+            id=KEY_ID, team=spec.team or "default", name=spec.name, scopes=spec.scopes, created_at=NOON,
+            expires_at=spec.expires_at,
+        )  # fmt: skip
+        house.keys[view.id] = view
+        return NewKey(key=new_key(view.id), record=view)
+
+    @app.get("/v1/keys")
+    def list_keys() -> KeyList:
+        return KeyList(items=list(house.keys.values()))
+
+    @app.post("/v1/keys/{key}/rotate")
+    def rotate_key(key: str, rotation: KeyRotation) -> NewKey:
+        house.rotations.append(rotation)
+        return NewKey(key=new_key(key), record=_known(house.keys, key))
+
+    @app.delete("/v1/keys/{key}")
+    def revoke_key(key: str) -> KeyView:
+        house.keys[key] = _known(house.keys, key).model_copy(update={"revoked_at": NOON})
+        return house.keys[key]
 
     @app.get("/v1/usage")
     def usage() -> TeamUsage:

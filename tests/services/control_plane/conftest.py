@@ -6,8 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from redis.asyncio import Redis
 
+from distill.contracts.keys import hash_of_key, new_key, new_key_id
 from distill.contracts.settings import NodeSettings
 from services.control_plane.main import create_app
 from services.control_plane.reconciler import Reconciler
@@ -15,6 +17,9 @@ from services.control_plane.settings import Settings
 from services.control_plane.store import Store
 from services.stack.processes import free_ports
 from tests.services.control_plane.fakes import FakeRay, a_reconciler
+
+ADMIN_KEY = new_key(new_key_id())
+"""The operator's."""
 
 
 @pytest.fixture
@@ -50,15 +55,22 @@ def settings(own_redis_url: str, tmp_path: Path) -> Settings:
     data_root = tmp_path / "data"
     data_root.mkdir()
     node = NodeSettings(redis_url=own_redis_url, storage=tmp_path, data_root=data_root, cache=tmp_path / "cache")
-    return Settings(node=node, ray_dashboard=f"http://127.0.0.1:{free_ports(1)[0]}")
+    return Settings(node=node, admin_key=hash_of_key(ADMIN_KEY), ray_dashboard=f"http://127.0.0.1:{free_ports(1)[0]}")
 
 
 @pytest.fixture
-async def api(redis: Redis, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application, in this process."""
+async def house(redis: Redis, settings: Settings) -> AsyncIterator[FastAPI]:
+    """The application, running in this process."""
     app = create_app(settings)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://stillhouse") as client,
-    ):
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def api(house: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """The operator's client of it."""
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(house), base_url="http://stillhouse", headers=headers
+    ) as client:
         yield client

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from distill.contracts.job import JobSpec
+from distill.contracts.keys import KeySpec
 from distill.contracts.pool import ReservationSpec
 from distill.contracts.study import StudySpec
 from distill.contracts.teachers import TeacherVersionSpec
@@ -21,6 +22,7 @@ from services.control_plane import examples
         (examples.VERSIONS, TeacherVersionSpec),
         (examples.RESERVATIONS, ReservationSpec),
         (examples.TEAMS, TeamSpec),
+        (examples.KEYS, KeySpec),
     ],
 )
 def test_every_example_is_valid(shown: dict[str, Any], model: Any):
@@ -41,9 +43,20 @@ async def test_every_route_says_what_it_does_and_how_it_fails(api: httpx.AsyncCl
                 assert "application/problem+json" in content, f"{method} {path} {status}: {content}"
 
 
+async def test_every_route_but_those_of_health_says_that_it_needs_a_key(api: httpx.AsyncClient):
+    document = (await api.get("/openapi.json")).json()
+    (name,) = document["components"]["securitySchemes"]
+    assert document["components"]["securitySchemes"][name]["scheme"] == "bearer"
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            needs = {"security": [{name: []}]} if path.startswith("/v1/") else {}
+            assert {key: operation[key] for key in ("security",) if key in operation} == needs, f"{method} {path}"
+            assert ("401" in operation["responses"]) == ("403" in operation["responses"]) == bool(needs)
+
+
 async def test_every_post_of_a_file_shows_an_example(api: httpx.AsyncClient):
     paths = (await api.get("/openapi.json")).json()["paths"]
-    for path in ("/v1/jobs", "/v1/studies", "/v1/teachers/{name}/versions", "/v1/reservations"):
+    for path in ("/v1/jobs", "/v1/studies", "/v1/teachers/{teacher}/versions", "/v1/reservations", "/v1/keys"):
         assert paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"]
 
 

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from distill.contracts.errors import InvalidSpec
-from services.control_plane.settings import refuse_unless_loopback
+from distill.contracts.keys import hash_of_key, new_key, new_key_id
+from services.control_plane.settings import Settings, refuse_unguarded
 
 
 def test_the_control_plane_imports_neither_torch_nor_ray():
@@ -15,15 +16,42 @@ def test_the_control_plane_imports_neither_torch_nor_ray():
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
-def test_it_listens_where_only_this_machine_reaches_it(host: str):
-    assert refuse_unless_loopback(host) == host
+ENVIRONMENT = {
+    "STILLHOUSE_STORAGE": "/nowhere", "STILLHOUSE_REDIS_URL": "redis://127.0.0.1:1",
+    "STILLHOUSE_RAY_DASHBOARD": "http://127.0.0.1:2",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "stillhouse.example.org", ""])
-def test_it_refuses_to_listen_elsewhere_and_says_why(host: str):
-    with pytest.raises(InvalidSpec, match="no API keys yet"):
-        refuse_unless_loopback(host)
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "stillhouse.example.org"])
+def test_with_keys_in_force_it_listens_wherever_it_is_told_to(host: str):
+    assert Settings.from_environment(ENVIRONMENT | {"STILLHOUSE_HOST": host}).host == host
+
+
+@pytest.mark.parametrize("dashboard", ["http://127.0.0.1:8265", "http://localhost:8265", "http://[::1]:8265"])
+def test_a_dashboard_on_loopback_needs_no_token(dashboard: str):
+    refuse_unguarded(dashboard, has_token=False)
+
+
+@pytest.mark.parametrize(
+    "dashboard", ["http://10.1.2.3:8265", "http://ray-head:8265", "http://0.0.0.0:8265", "ray", ""]
+)
+def test_a_dashboard_that_others_can_reach_is_refused_without_a_token(dashboard: str):
+    refuse_unguarded(dashboard, has_token=True)
+    with pytest.raises(InvalidSpec, match="RAY_AUTH_MODE=token"):
+        refuse_unguarded(dashboard, has_token=False)
+
+
+def test_the_first_key_is_known_by_its_hash_alone():
+    key = new_key(new_key_id())
+    settings = Settings.from_environment(ENVIRONMENT | {"STILLHOUSE_ADMIN_KEY_HASH": str(hash_of_key(key))})
+    assert settings.admin_key == hash_of_key(key)
+    assert key not in repr(settings)
+
+
+@pytest.mark.parametrize("text", ["sth_secret", "abcdefghjk:sha256:12", "sha256:" + "0" * 64])
+def test_what_is_no_hash_of_a_key_is_refused(text: str):
+    with pytest.raises(InvalidSpec, match="STILLHOUSE_ADMIN_KEY_HASH"):
+        Settings.from_environment(ENVIRONMENT | {"STILLHOUSE_ADMIN_KEY_HASH": text})
 
 
 def test_started_wrongly_it_says_what_is_missing_and_ends_with_two():
@@ -32,10 +60,7 @@ def test_started_wrongly_it_says_what_is_missing_and_ends_with_two():
     ended = subprocess.run(command, env=bare, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert "STILLHOUSE_" in ended.stderr
-    everyone = bare | {
-        "STILLHOUSE_STORAGE": "/nowhere", "STILLHOUSE_REDIS_URL": "redis://127.0.0.1:1",
-        "STILLHOUSE_RAY_DASHBOARD": "http://127.0.0.1:2", "STILLHOUSE_HOST": "0.0.0.0",
-    }  # fmt: skip
-    ended = subprocess.run(command, env=everyone, capture_output=True, text=True, check=False)
+    open_to_all = bare | ENVIRONMENT | {"STILLHOUSE_RAY_DASHBOARD": "http://ray-head:8265"}
+    ended = subprocess.run(command, env=open_to_all, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert "0.0.0.0" in ended.stderr
+    assert "ray-head" in ended.stderr

@@ -1,15 +1,18 @@
 """The state folder: one supervisor at a time, and secrets stay with the owner."""
 
 import socket
+import stat
 from pathlib import Path
 
 import pytest
 
 from distill.contracts.errors import Conflict
+from distill.contracts.keys import hash_of_key, id_of_key
 from distill.contracts.settings import NodeSettings
+from services.stack import control_plane
 from services.stack.control_plane import choose_port
 from services.stack.home import ControlPlaneState, RayState, RedisState, StackHome, StackState
-from services.stack.processes import ProcessId, free_ports
+from services.stack.processes import Child, ProcessId, free_ports
 from services.stack.ray_head import choose_door_port
 from services.stack.settings import StackSettings
 from services.stack.stack import Stack
@@ -113,3 +116,31 @@ def test_a_door_that_a_later_stack_asks_for_elsewhere_needs_another_ray(tmp_path
     asked = Stack(settings.model_copy(update={"door_port": 6}))
     asked._state = stack._state
     assert not asked._suits(ray)
+
+
+def test_the_operators_key_is_made_once_for_its_owner_alone(home: StackHome):
+    key = home.admin_key()
+    assert (id_of_key(key), home.admin_key()) == (key.split("_")[1], key)
+    assert stat.S_IMODE(home.key.stat().st_mode) == 0o600
+
+
+def test_the_control_plane_is_told_the_hash_of_the_key_alone(home: StackHome, monkeypatch: pytest.MonkeyPatch):
+    told: dict[str, str] = {}
+
+    def remember(command: list[str], *, environment: dict[str, str], folder: Path, log: Path) -> Child:
+        told.update(environment | {"command": " ".join(command)})
+        return Child(ProcessId(pid=1, create_time=1.0))
+
+    monkeypatch.setattr(control_plane, "spawn", remember)
+    ray = RayState(ports={"dashboard-port": 1}, folder=Path("/x"), node=NODE, door_port=2)
+    control_plane.start_control_plane(home, environment={}, port=1, ray=ray)
+    assert told["STILLHOUSE_ADMIN_KEY_HASH"] == str(hash_of_key(home.admin_key()))
+    assert not [name for name, value in told.items() if home.admin_key() in value]
+
+
+def test_a_persons_own_key_is_not_inherited_and_the_stack_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STILLHOUSE_KEY", "sth_secret")
+    monkeypatch.setenv("STILLHOUSE_KEY_FILE", "/a/file")
+    inherited = Stack(StackSettings(home=tmp_path))._environment()
+    assert not {"STILLHOUSE_KEY", "STILLHOUSE_KEY_FILE"} & inherited.keys()
+    assert inherited["STILLHOUSE_HOME"] == str(tmp_path)

@@ -37,6 +37,11 @@ def an_up(home: Path) -> Iterator[subprocess.Popen[str]]:
         up.stdout.close()
 
 
+def a_client(home: StackHome) -> StillhouseClient:
+    """One that shows the key of that home."""
+    return StillhouseClient(home.read().url, key=home.admin_key())
+
+
 def test_a_killed_up_is_taken_over_and_a_stopped_one_leaves_nothing(tmp_path: Path):
     home = StackHome(tmp_path / "home")
     with an_up(home.folder) as first:
@@ -63,12 +68,12 @@ def test_a_killed_up_is_taken_over_and_a_stopped_one_leaves_nothing(tmp_path: Pa
 @pytest.mark.long
 def test_a_job_goes_on_after_an_orderly_stop_which_is_no_failure_of_its(tmp_path: Path):
     home = StackHome(tmp_path / "home")
-    with an_up(home.folder) as up, StillhouseClient(home.read().url) as client:
+    with an_up(home.folder) as up, a_client(home) as client:
         job = client.submit_job(a_job(training=ENDLESS, limits={"max_failures": 0}))
         first(client, job, "checkpoint_saved")
         up.send_signal(signal.SIGTERM)
         assert up.wait(60) == 0
-    with an_up(home.folder), StillhouseClient(home.read().url) as client:
+    with an_up(home.folder), a_client(home) as client:
         first(client, job, "epoch_ended", attempt=2)
         record = client.job(job.id)
         assert (record.state, record.attempt) == (JobState.RUNNING, 2)

@@ -17,12 +17,14 @@ from starlette.responses import PlainTextResponse
 
 from distill.contracts import names
 from distill.contracts.base import now
+from distill.contracts.keys import KeyRecord, SecretHash, digest_of_key, id_of_key, new_key, new_key_id
 from distill.contracts.measures import Size
 from distill.contracts.models import ImageInput, ZooModel
 from distill.contracts.pool import Reservation
 from distill.contracts.taps import MemberTap, WholeTap
 from distill.contracts.teachers import MemberManifest, ResolvedTeacher, TeacherManifest
 from distill.contracts.wire import AnswerHeader
+from distill.journal.keys import KnownKeys
 from teacher_server.digests import row_digests, short_digests
 from teacher_server.door.body import pack
 from teacher_server.door.desk import Desk
@@ -48,6 +50,16 @@ def a_reservation(identity: str = "r-1", *, life_s: float = 60.0, **fields: Any)
     given = {"team": "vision", "teacher": TEACHER, "rows_per_s": 100.0, "door": "http://127.0.0.1:1"} | fields
     opened = now()
     return Reservation(id=identity, created_at=opened, expires_at=opened + timedelta(seconds=life_s), **given)
+
+
+KEY = new_key(new_key_id())
+"""Of team ``vision``: may submit."""
+
+
+def a_key(key: str = KEY, **fields: Any) -> KeyRecord:
+    """What is kept of one."""
+    given = {"team": "vision", "name": "loops", "scopes": ("submit",), "created_at": now()} | fields
+    return KeyRecord(id=id_of_key(key), secrets=(SecretHash(digest=digest_of_key(key)),), **given)
 
 
 def images(num_rows: int, *, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -150,6 +162,7 @@ class Shelf:
 
     def __init__(self, *held: Reservation) -> None:
         self.held: dict[str, str] = {}
+        self.put_key(a_key())
         self.reads = 0
         self.trouble: Exception | None = None
         for reservation in held:
@@ -158,6 +171,14 @@ class Shelf:
     def put(self, reservation: Reservation) -> None:
         """Keep one, as the control plane does."""
         self.held[names.reservation_key(reservation.id)] = reservation.model_dump_json()
+
+    def put_key(self, record: KeyRecord) -> None:
+        """Keep a key."""
+        self.held[names.key_key(record.id)] = record.model_dump_json()
+
+    def forget_reservations(self) -> None:
+        """Have them end."""
+        self.held = {key: text for key, text in self.held.items() if key.startswith(names.key_key(""))}
 
     async def get(self, key: str) -> str | None:
         """As Redis does."""
@@ -191,7 +212,8 @@ class DoorWithoutCluster:
         reading = Reading(max_held_bytes=max_bytes, max_body_bytes=max_bytes, read_s=read_s)
         self.absent: list[int] = []
         """Statuses with which a proxy answers first, while the door is not there."""
-        self.desk = Desk(reservations, self.teacher, reading)
+        keys = KnownKeys(self.shelf, clock=self.clock.monotonic, today=self.clock.today)  # type: ignore[arg-type]
+        self.desk = Desk(keys, reservations, self.teacher, reading)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """As Serve calls it."""
@@ -205,9 +227,13 @@ class DoorWithoutCluster:
         status = self.absent.pop(0)
         await PlainTextResponse("not ours", status_code=status)({"type": "http"}, _nothing, send)
 
-    def client(self) -> httpx.AsyncClient:
+    def client(self, key: str | None = KEY) -> httpx.AsyncClient:
         """Of this process, without a socket."""
-        return httpx.AsyncClient(transport=httpx.ASGITransport(self), base_url=f"http://door{names.DOOR_PREFIX}")
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self),
+            base_url=f"http://door{names.DOOR_PREFIX}",
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+        )
 
 
 async def _nothing() -> Any:

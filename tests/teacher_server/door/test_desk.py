@@ -5,13 +5,17 @@ import json
 
 import numpy as np
 import pytest
+from redis.exceptions import ConnectionError as RedisGone
 from safetensors.numpy import save
 
+from distill.contracts.base import now
 from distill.contracts.errors import NotFinite, TeacherBusy, TeacherUnavailable
+from distill.contracts.keys import new_key, new_key_id
 from teacher_server.door.body import MEDIA_TYPE, pack, unpack
 from teacher_server.door.reading import MAX_BODY_BYTES
-from tests.teacher_server.door.doors import DIGEST, DoorWithoutCluster, a_body, a_reservation, images, said
+from tests.teacher_server.door.doors import DIGEST, KEY, DoorWithoutCluster, a_body, a_key, a_reservation, images, said
 
+SHOWN = [(b"authorization", f"Bearer {KEY}".encode())]
 ASK = "/reservations/r-1/answer"
 
 
@@ -150,7 +154,12 @@ async def test_a_body_that_does_not_come_is_not_waited_for():
     async def send(message):
         answered.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": f"/v1/pool{ASK}", "headers": []}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": f"/v1/pool{ASK}",
+        "headers": SHOWN,
+    }
     await door(scope, receive, send)
     assert answered[0]["status"] == 422
     assert "did not come" in json.loads(answered[1]["body"])["detail"]
@@ -213,5 +222,82 @@ async def test_a_client_that_hangs_up_while_it_sends_is_no_error(door, caplog):
     async def send(message):
         pass
 
-    await door({"type": "http", "method": "POST", "path": f"/v1/pool{ASK}", "headers": []}, receive, send)
+    await door(
+        {
+            "type": "http",
+            "method": "POST",
+            "path": f"/v1/pool{ASK}",
+            "headers": SHOWN,
+        },
+        receive,
+        send,
+    )
     assert not caplog.records
+
+
+REFUSED = {
+    "no key": (None, "no API key"),
+    "no key of ours": ("hello", "checksum"),
+    "a mistyped key": (KEY[:-1] + ("0" if KEY[-1] != "0" else "1"), "checksum"),
+    "a key that nobody knows": (new_key(new_key_id()), "not known"),
+}
+
+
+@pytest.mark.parametrize(("key", "says"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("method", "path"), [("POST", ASK), ("GET", "/reservations/r-1"), ("GET", "/other")])
+async def test_without_a_key_that_holds_nothing_is_said(door, method, path, key, says):
+    async with door.client(key) as client:
+        response = await client.request(method, path, content=GOOD if method == "POST" else b"")
+    assert (response.status_code, problem(response)["code"]) == (401, "not_authenticated")
+    assert says in problem(response)["detail"]
+    assert response.headers["www-authenticate"].startswith('Bearer realm="stillhouse"')
+    assert not door.teacher.asked
+
+
+async def test_a_typo_costs_redis_nothing(door):
+    async with door.client(REFUSED["a mistyped key"][0]) as client:
+        await client.get("/reservations/r-1")
+    assert door.shelf.reads == 0
+
+
+@pytest.mark.parametrize(("changes", "says"), [({"revoked_at": now()}, "revoked"), ({"expires_at": now()}, "expired")])
+async def test_a_key_that_has_ended_is_told_so(door, changes, says):
+    door.shelf.put_key(a_key(**changes))
+    response = await sent(door, GOOD)
+    assert response.status_code == 401
+    assert says in problem(response)["detail"]
+
+
+async def test_a_key_that_is_revoked_is_refused_within_a_second(door):
+    assert (await sent(door, GOOD)).status_code == 200
+    door.shelf.put_key(a_key(revoked_at=now()))
+    door.clock.passed_s = 1.0
+    assert (await sent(door, GOOD)).status_code == 401
+
+
+async def test_while_redis_is_silent_a_key_is_trusted_no_longer_than_a_second(door):
+    assert (await sent(door, GOOD)).status_code == 200
+    door.shelf.trouble = RedisGone("gone")
+    door.clock.passed_s = 0.9
+    assert (await sent(door, GOOD)).status_code == 200
+    door.clock.passed_s = 1.0
+    response = await sent(door, GOOD)
+    assert (response.status_code, problem(response)["code"]) == (503, "dependency_down")
+
+
+async def test_a_key_that_may_only_read_asks_no_teacher(door):
+    door.shelf.put_key(a_key(scopes=("read",)))
+    response = await sent(door, GOOD)
+    assert (response.status_code, problem(response)["expected"]) == (403, "submit")
+    assert not door.teacher.asked
+
+
+@pytest.mark.parametrize("path", [ASK, "/reservations/r-1"])
+async def test_another_teams_reservation_is_one_that_is_not_there(door, path):
+    door.shelf.put_key(a_key(team="others"))
+    method = "POST" if path == ASK else "GET"
+    theirs = await sent(door, GOOD, path, method)
+    nobodys = await sent(door, GOOD, path.replace("r-1", "r-2"), method)
+    assert theirs.status_code == nobodys.status_code == 404
+    assert theirs.text.replace("r-1", "r-2") == nobodys.text
+    assert not door.teacher.asked
