@@ -6,6 +6,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from redis.asyncio import Redis
 
+from services.control_plane.following import Slots
+from services.control_plane.hub import Hub
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
@@ -36,6 +38,8 @@ class Context:
     ray: RayRest
     reservations: Reservations
     reconciler: Reconciler
+    hub: Hub
+    slots: Slots
 
     async def submission(self, caller: Caller) -> Submission:
         """What checks and resolves a posted specification, against the cluster as it is now."""

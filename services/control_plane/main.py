@@ -12,8 +12,11 @@ from redis.exceptions import RedisError
 
 from distill.contracts import names
 from services.control_plane import problems
+from services.control_plane.connections import open_redis
 from services.control_plane.context import Context
+from services.control_plane.following import Slots
 from services.control_plane.guarded import guarded
+from services.control_plane.hub import Hub
 from services.control_plane.limits import BodyLimit
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
@@ -62,8 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _running(settings: Settings) -> AsyncIterator[Context]:
     url = settings.node.redis_url
-    redis = Redis.from_url(url, decode_responses=True, socket_timeout=5, socket_connect_timeout=2)
-    blocking = Redis.from_url(url, decode_responses=True, socket_timeout=30, socket_connect_timeout=2)
+    redis, blocking = open_redis(url), open_redis(url, socket_timeout_s=30)
     store = Store(redis)
     await store.check_schema()
     ray = RayRest(settings.ray_dashboard, settings.ray_token_path)
@@ -74,13 +76,15 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
     )  # fmt: skip
     context = Context(
         settings=settings, redis=redis, blocking_redis=blocking, store=store, ray=ray, reservations=reserved,
-        reconciler=reconciler,
+        reconciler=reconciler, hub=Hub(blocking),
+        slots=Slots(of_all=settings.max_streams, of_team=settings.max_team_streams),
     )  # fmt: skip
     tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(_apply_for_ever(store, blocking, reconciler))]
     try:
         yield context
     finally:
         await _end(tasks)
+        await context.hub.close()
         with contextlib.suppress(RedisError, OSError):  # its lease expires by itself
             await reconciler.give_up_lease()
         await ray.close()

@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import Field
+
 from distill.contracts import names
 from distill.contracts.base import Spec
 from distill.contracts.errors import InvalidSpec
@@ -26,6 +28,11 @@ class Settings(Spec):
     """A teacher that no job and no reservation needs leaves the cluster after so long."""
     door_port: int = 8471
     """Where Serve's HTTP proxy listens, on the loopback address of Ray's head; fixed when Serve first starts."""
+
+    max_streams: int = Field(default=2000, ge=1)
+    """Events and logs that are followed at once, of all teams."""
+    max_team_streams: int = Field(default=500, ge=1)
+    """Events and logs that are followed at once, of one team."""
 
     @property
     def door(self) -> str:
@@ -49,6 +56,8 @@ class Settings(Spec):
             port=int(environment.get("STILLHOUSE_PORT", "8470")),
             teacher_idle_s=float(environment.get("STILLHOUSE_TEACHER_IDLE_S", "120")),
             door_port=int(environment.get("STILLHOUSE_DOOR_PORT", "8471")),
+            max_streams=int(environment.get("STILLHOUSE_MAX_STREAMS", "2000")),
+            max_team_streams=int(environment.get("STILLHOUSE_MAX_TEAM_STREAMS", "500")),
         )
 
 
