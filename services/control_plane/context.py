@@ -45,7 +45,10 @@ class Context:
         """What checks and resolves a posted specification, against the cluster as it is now."""
         room = await self.reconciler.resources()
         node = self.settings.node
-        return Submission(self.store, team=caller.team, data_root=node.data_root, storage=node.storage, room=room)
+        return Submission(
+            self.store, team=caller.team, data_root=node.data_root, storage=node.storage, room=room,
+            told=self.settings.webhook_hosts,
+        )  # fmt: skip
 
 
 def get_context(request: Request) -> Context:

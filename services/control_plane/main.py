@@ -24,6 +24,8 @@ from services.control_plane.reservations import Reservations
 from services.control_plane.routes import health, jobs, reservations, studies, teachers, usage
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store, read_streams
+from services.control_plane.webhooks.outbox import Webhooks
+from services.control_plane.webhooks.signing import read_secret
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +72,11 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
     await store.check_schema()
     ray = RayRest(settings.ray_dashboard, settings.ray_token_path)
     reserved = Reservations(redis, door=settings.door)
+    webhooks = _webhooks(settings, store, redis)
     reconciler = Reconciler(
         store, redis, ray, reserved,
         storage=settings.node.storage, teacher_idle_s=settings.teacher_idle_s, door_port=settings.door_port,
+        webhooks=webhooks,
     )  # fmt: skip
     context = Context(
         settings=settings, redis=redis, blocking_redis=blocking, store=store, ray=ray, reservations=reserved,
@@ -85,11 +89,19 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
     finally:
         await _end(tasks)
         await context.hub.close()
+        if webhooks is not None:
+            await webhooks.close()
         with contextlib.suppress(RedisError, OSError):  # its lease expires by itself
             await reconciler.give_up_lease()
         await ray.close()
         await redis.aclose()
         await blocking.aclose()
+
+
+def _webhooks(settings: Settings, store: Store, redis: Redis) -> Webhooks | None:
+    if settings.webhook_secret_path is None:
+        return None
+    return Webhooks(store, redis, settings.webhook_hosts, read_secret(settings.webhook_secret_path))
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
 
 from distill.contracts.base import now
-from distill.contracts.errors import Conflict, InvalidSpec
+from distill.contracts.errors import Conflict, InvalidSpec, NotFound
 from distill.contracts.facts import CancelAsked, PauseAsked, ResumeAsked
 from distill.contracts.job import JobSpec
+from distill.contracts.names import Kind
+from distill.contracts.notify import Delivery
 from distill.contracts.records import JobRecord, JobState, Wish
 from services.control_plane import examples
 from services.control_plane.artifacts import find_artifact, list_artifacts, list_snapshots, send_file
@@ -21,6 +23,7 @@ from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_job
 from services.control_plane.streams import follow, last_event_id
 from services.control_plane.views import ArtifactList, JobPage, LogPage, SnapshotList
+from services.control_plane.webhooks.outbox import read_delivery
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -211,6 +214,24 @@ async def artifacts(job: str, parts: Parts) -> ArtifactList:
 async def snapshots(job: str, parts: Parts) -> SnapshotList:
     """The weights that the finished job kept of its way, by epoch: members for a teacher that is followed in order."""
     return SnapshotList(items=list(await list_snapshots(parts, job)))
+
+
+@router.get("/{job}/webhook", responses=documented(404))
+async def webhook(job: str, parts: Parts) -> Delivery:
+    """How telling ``notify.url`` of the job's end goes, or went."""
+    return await delivery_of(parts, "job", (await parts.store.job(job)).id)
+
+
+async def delivery_of(parts: Context, kind: Kind, identity: str) -> Delivery:
+    """How telling of its end goes.
+
+    Raises:
+        NotFound: nobody has been told yet, or nobody is to be.
+    """
+    found = await read_delivery(parts.redis, kind, identity)
+    if found is None:
+        raise NotFound(f"nobody has been told of the end of {identity}", hint="`notify` in its file says who is to be")
+    return found
 
 
 @router.get("/{job}/artifacts/{name}", responses=documented(404, 409, 416))

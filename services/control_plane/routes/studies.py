@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 
 from distill.contracts.errors import Conflict
+from distill.contracts.notify import Delivery
 from distill.contracts.records import JobRecord, JobState, StudyRecord, Wish
 from distill.contracts.study import StudySpec
 from services.control_plane import examples
@@ -17,6 +18,7 @@ from services.control_plane.routes.jobs import (
     Limit,
     ReportFormat,
     cancel_job,
+    delivery_of,
     pause_job,
     resume_job,
     stream_slot,
@@ -122,6 +124,12 @@ async def report(study: str, parts: Parts, report_format: ReportFormat = "json")
 async def report_part(study: str, file: str, parts: Parts) -> Response:
     """A file of the report: ``report.md`` or a plot."""
     return await report_of_study(parts, study, file)
+
+
+@router.get("/{study}/webhook", responses=documented(404))
+async def webhook(study: str, parts: Parts) -> Delivery:
+    """How telling ``notify.url`` that the report is written goes, or went."""
+    return await delivery_of(parts, "study", (await parts.store.study(study)).id)
 
 
 async def _own(parts: Context, study: StudyRecord) -> list[JobRecord]:

@@ -1,9 +1,11 @@
 """Followers for tests: what they are sent, and how they come back until they have seen the end."""
 
+import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -93,6 +95,15 @@ class Follower:
         elif "id" in sent:
             self.ids.append(sent["id"])
         self.last = sent.get("id", self.last)
+
+
+async def wait_for(holds: Callable[[], Any]) -> None:
+    """Until it holds; a test that waits in vain runs into its own time-out."""
+    while True:
+        found = holds()
+        if (await found) if asyncio.iscoroutine(found) else found:
+            return
+        await asyncio.sleep(0.01)
 
 
 def frames(part: bytes) -> list[dict[str, str]]:

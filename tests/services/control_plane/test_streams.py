@@ -2,10 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -17,12 +16,12 @@ from distill.contracts.records import Progress, StudyRecord
 from distill.contracts.study import StudySpec
 from services.control_plane.connections import open_redis
 from services.control_plane.history import GONE, PAGE, Kept, is_later, lacks
-from services.control_plane.hub import Hub
+from services.control_plane.hub import BLOCK_MS, Hub
 from services.control_plane.store import Store
 from services.control_plane.streams import follow
 from services.stack import redis_server
 from services.stack.home import StackHome
-from tests.services.control_plane.followers import EVENTS, JOB, Follower, House, frames, key, unseen
+from tests.services.control_plane.followers import EVENTS, JOB, Follower, House, frames, key, unseen, wait_for
 from tests.services.control_plane.records import JOB as FILE
 from tests.services.control_plane.records import NOON, a_queued_job
 
@@ -42,15 +41,6 @@ async def house(redis: Redis, own_redis_url: str, blocking: Redis) -> AsyncItera
     yield house
     await house.hub.close()
     await opened.aclose()
-
-
-async def wait_for(holds: Callable[[], Any]) -> None:
-    """Until it holds; a test that waits in vain runs into its own time-out."""
-    while True:
-        found = holds()
-        if (await found) if asyncio.iscoroutine(found) else found:
-            return
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("capacity", [3, 1000], ids=["most are let go", "none is let go"])
@@ -171,7 +161,8 @@ async def test_a_slow_follower_is_let_go_and_replays_while_others_go_on(house: H
 
 async def test_two_hundred_followers_cost_one_reader_and_the_last_one_ends_it(house: House, redis: Redis):
     async def reading() -> int:
-        return sum(client["cmd"] == "xread" for client in await redis.client_list())
+        waiting = [client for client in await redis.client_list() if "b" in client["flags"]]
+        return sum(client["cmd"] == "xread" for client in waiting)
 
     followers = [Follower(house) for _ in range(200)]
     tasks = [asyncio.create_task(follower.until_the_end()) for follower in followers]
@@ -190,10 +181,14 @@ async def test_two_hundred_followers_cost_one_reader_and_the_last_one_ends_it(ho
     await asyncio.gather(*tasks)
     everything = await house.ids()
     assert all(follower.ids == everything for follower in followers)
-    stats = await redis.info("commandstats")
-    await asyncio.sleep(0.5)
-    assert await reading() == 0
-    assert (await redis.info("commandstats"))["cmdstat_xread"]["calls"] <= stats["cmdstat_xread"]["calls"] + 1
+
+    async def is_idle() -> bool:
+        return await reading() == 0
+
+    await wait_for(is_idle)
+    calls = (await redis.info("commandstats"))["cmdstat_xread"]["calls"]
+    await asyncio.sleep(2 * BLOCK_MS / 1000)
+    assert (await redis.info("commandstats"))["cmdstat_xread"]["calls"] == calls
 
 
 async def test_a_silent_stream_is_kept_alive_by_comments(house: House):
