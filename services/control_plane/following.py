@@ -26,6 +26,11 @@ class Slots:
         self._of_team = of_team
         self._taken: Counter[str] = Counter()
 
+    @property
+    def num_taken(self) -> int:
+        """Streams that are sent now."""
+        return self._taken.total()
+
     @contextmanager
     def taken(self, team: str) -> Iterator[None]:
         """Hold a place for a stream.
@@ -35,7 +40,7 @@ class Slots:
         """
         for num_taken, bound, whose in (
             (self._taken[team], self._of_team, f"team {team} follows"),
-            (self._taken.total(), self._of_all, "this control plane sends"),
+            (self.num_taken, self._of_all, "this control plane sends"),
         ):
             if num_taken >= bound:
                 raise TooManyStreams(

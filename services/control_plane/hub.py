@@ -113,6 +113,11 @@ class Hub:
         self._reader: asyncio.Task[None] | None = None
         self._is_closed = False
 
+    @property
+    def num_followers(self) -> int:
+        """Those who have joined and not left."""
+        return len(set().union(*self._feeds.values()))
+
     @asynccontextmanager
     async def join(self, streams: set[str], *, lossy: set[str]) -> AsyncIterator[Feed]:
         """Follow all of them from now on: what is not in Redis yet comes through the feed.
