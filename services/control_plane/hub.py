@@ -129,13 +129,13 @@ class Hub:
         """
         feed = Feed(frozenset(lossy), capacity=self._capacity)
         everything = streams | lossy
-        ends = await last_ids(self._redis, everything - self._cursors.keys())
+        ends = await last_ids(self._redis, everything)
         if self._is_closed:
             raise LetGo("the control plane stops")
         # from here on without a pause: what was in Redis before is there to be read, all else is given out
         for stream in everything:
             self._feeds.setdefault(stream, set()).add(feed)
-            self._cursors.setdefault(stream, ends.get(stream, "0-0"))
+            self._cursors.setdefault(stream, ends[stream])
         if self._reader is None:
             self._reader = asyncio.create_task(self._read(), name="hub")
         try:
