@@ -9,6 +9,7 @@
     ├── Forbidden             the API key doesn't allow it
     ├── NotFound              no such thing
     ├── Conflict              the thing is in a state that doesn't allow it
+    ├── TooManyStreams        so much is followed already that no more may be for now
     ├── InvalidData           a data set can't be read, or isn't what the job file says
     ├── InvalidWeights        a weights file is torn, not safetensors, or doesn't fit the model
     ├── TeacherUnavailable    no replica of the teacher answers
@@ -143,6 +144,13 @@ class Conflict(StillhouseError):
     code = "conflict"
     status = 409
     is_users = True
+
+
+class TooManyStreams(StillhouseError):
+    """So much is followed already that no more may be for now."""
+
+    code = "too_many_streams"
+    status = 429
 
 
 class InvalidData(StillhouseError):

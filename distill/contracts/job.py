@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from distill.contracts.base import InWords, Name, Spec
 from distill.contracts.datasets import DatasetSpec, NoLabels
 from distill.contracts.ensemble import EnsembleSpec, MeanProbability
+from distill.contracts.notify import NotifySpec
 from distill.contracts.objective import LabelsTerm, Term
 from distill.contracts.schedules import extremes
 from distill.contracts.scheme import Offline, SchemeSpec
@@ -169,6 +170,8 @@ class JobSpec(Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     compute: ComputeSpec = ComputeSpec()
     limits: LimitsSpec = LimitsSpec()
+    notify: NotifySpec | None = None
+    """Whom to tell when the job has ended."""
 
     @property
     def learns_from_labels_alone(self) -> bool:

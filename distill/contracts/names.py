@@ -53,6 +53,14 @@ def baselines_key(team: str) -> str:
     return f"{PREFIX}baselines:{team}"
 
 
+def webhook_key(kind: Kind, identity: str) -> str:
+    """How telling someone of its end goes (`Delivery`); expires a month after the last try."""
+    return f"{PREFIX}{kind}:{identity}:webhook"
+
+
+WEBHOOKS_KEY = f"{PREFIX}webhooks"
+"""Sorted set: ``<kind>:<id>`` of what someone is still to be told of, by when the next try is."""
+
 WAKE_KEY = f"{PREFIX}wake"
 """Bounded stream of (kind, identity) whose inbox has something."""
 

@@ -10,6 +10,7 @@ from distill.contracts.base import Name, Spec
 from distill.contracts.datasets import NoLabels
 from distill.contracts.ensemble import MeanProbability
 from distill.contracts.job import AnswersSpec, JobSpec, TeacherUse
+from distill.contracts.notify import NotifySpec
 from distill.contracts.objective import LabelsTerm, ServedTarget, Term
 from distill.contracts.schedules import extremes
 from distill.contracts.scheme import Offline
@@ -72,6 +73,8 @@ class StudySpec(Spec):
     """How much size counts beside accuracy in the report's distillation score (Alkhulaifi et al., 2021)."""
     within: float = Field(default=0.02, ge=0, lt=1)
     """The share of the ensemble's accuracy that the report's cheapest student may lack."""
+    notify: NotifySpec | None = None
+    """Whom to tell when the report is written; ``job.notify`` is told of each job's end."""
 
     @model_validator(mode="after")
     def _baseline_can_learn(self) -> Self:

@@ -10,10 +10,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from distill.contracts import records
-from distill.contracts.events import Event, ProgressEvent
-from distill.contracts.records import JobState
+from distill.contracts.events import Event, ProgressEvent, Snapshot
+from distill.contracts.records import JobState, Reason
 from services.cli.screen import console, duration
-from services.cli.story import tell
+from services.cli.story import catch_up, tell
 
 EVERY_S = 5.0
 """Seconds between two lines of progress of one job, where there are no bars."""
@@ -59,6 +59,10 @@ class Tally:
         self._states[event.job] = event.state
         return event.state.is_final and not had_ended
 
+    def take(self, snapshot: Snapshot) -> None:
+        """Count the snapshot's jobs in the states that they have in it."""
+        self._states |= {job.id: job.state for job in snapshot.jobs.values()}
+
     def __str__(self) -> str:
         counts = Counter(self._states.values())
         return ", ".join(f"{counts[state]} {state.value.lower()}" for state in JobState if counts[state])
@@ -91,6 +95,14 @@ class Lines:
         if line:
             self._console.print(line, markup=False)
         if has_ended and self._tally.is_many:
+            self._console.print(f"         {self._tally.num_jobs} jobs: {self._tally}", markup=False)
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        """That some of the story is missing, and where each job stands; of many jobs, the count."""
+        self._tally.take(snapshot)
+        for line in catch_up(snapshot, self._names, of_many=self._tally.is_many):
+            self._console.print(line, markup=False)
+        if self._tally.is_many:
             self._console.print(f"         {self._tally.num_jobs} jobs: {self._tally}", markup=False)
 
     def progress(self, event: ProgressEvent) -> None:
@@ -139,11 +151,16 @@ class Bars:
             self._bars.console.print(line, markup=False)
         if event.job is None or event.state is None:
             return
-        task = self._task(event.job, _who(event, self._names))
-        doing = f"{event.state.value.lower()}: {event.reason.text}" if event.reason else event.state.value.lower()
-        self._bars.update(task, doing=doing)
-        if event.state.is_final:
-            self._bars.update(task, figures=None)
+        self._stands(event.job, _who(event, self._names), event.state, event.reason)
+        self._arrange()
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        """A line that some of the story is missing; every job's bar as the job stands."""
+        self._tally.take(snapshot)
+        for line in catch_up(snapshot, self._names, of_many=True):
+            self._bars.console.print(line, markup=False)
+        for key, job in snapshot.jobs.items():
+            self._stands(job.id, self._names.get(job.id) or key, job.state, job.reason)
         self._arrange()
 
     def progress(self, event: ProgressEvent) -> None:
@@ -151,6 +168,12 @@ class Bars:
         now = event.progress
         task = self._task(event.job, _who(event, self._names))
         self._bars.update(task, completed=now.step, total=now.num_steps or None, figures=now, doing=now.phase)
+
+    def _stands(self, job: str, who: str, state: JobState, reason: Reason | None) -> None:
+        task = self._task(job, who)
+        self._bars.update(task, doing=f"{state.value.lower()}: {reason.text}" if reason else state.value.lower())
+        if state.is_final:
+            self._bars.update(task, figures=None)
 
     def _arrange(self) -> None:
         """Of many jobs, show the count and those that run; of few, all."""

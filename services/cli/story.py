@@ -3,10 +3,11 @@
 Epochs that were not validated pass in silence: live figures say how they go.
 """
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from distill.contracts import facts
-from distill.contracts.events import Event
+from distill.contracts.events import Event, Snapshot
 from distill.contracts.records import Outcome, Phase
 
 PHASES = {
@@ -45,6 +46,15 @@ def tell(event: Event, *, who: str, of_many: bool = False) -> str | None:
         return None
     words = _of_generations(event) or _words(event)
     return None if words is None else f"{_time(event)} {who}: {words}"
+
+
+def catch_up(snapshot: Snapshot, names: Mapping[str, str], *, of_many: bool = False) -> Iterator[str]:
+    """Lines in the place of events that are kept no more: that they are, and, unless of many jobs, where each stands."""
+    yield "         what came before is kept no more; this is how things stand:"
+    if of_many:
+        return
+    for key, job in snapshot.jobs.items():
+        yield f"         {names.get(job.id) or key}: {job.state.value.lower()}: {job.reason.text}"
 
 
 def _words(event: Event) -> str | None:

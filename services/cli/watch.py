@@ -6,7 +6,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from distill.contracts.errors import StillhouseError
-from distill.contracts.events import ProgressEvent
+from distill.contracts.events import Event, ProgressEvent, Snapshot
 from distill.contracts.records import JobState
 from services.cli.bars import Bars, Lines, Tally
 from services.cli.exit_codes import JOB_FAILED, OK
@@ -33,7 +33,9 @@ def watch_on_screen(
                 ends[identity] = followed.data.state
             elif isinstance(followed.data, ProgressEvent):
                 view.progress(followed.data)
-            else:
+            elif isinstance(followed.data, Snapshot):
+                view.snapshot(followed.data)
+            elif isinstance(followed.data, Event):
                 view.event(followed.data)
     for kind, identity in watched:
         console().print(f"{kind} {identity}: {ends[identity]}", style="bold")

@@ -14,6 +14,7 @@ from distill.contracts.errors import NotFound
 from distill.contracts.job import JobSpec
 from distill.contracts.keys import KeyRotation, KeySpec, KeyView, NewKey
 from distill.contracts.measures import Artifact, Snapshot
+from distill.contracts.notify import Delivery
 from distill.contracts.pool import Reservation, ReservationSpec, TeamUsage
 from distill.contracts.records import JobRecord, JobState
 from distill.contracts.report import Report
@@ -246,6 +247,14 @@ class StillhouseClient:
     def download(self, job: str, artifact: Artifact, folder: Path) -> Path:
         """Fetch one of them into ``folder``, and check its digest; returns the file."""
         return download(self._wire, _path("job", job, "artifacts", artifact.name), artifact, folder)
+
+    def webhook(self, kind: Kind, identity: str) -> Delivery:
+        """How telling ``notify.url`` of its end goes, or went.
+
+        Raises:
+            NotFound: nobody has been told yet, or nobody is to be.
+        """
+        return self._wire.ask(Delivery, "GET", _path(kind, identity, "webhook"))
 
     # Teachers
 

@@ -8,8 +8,8 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from distill.contracts.base import Stored
-from distill.contracts.errors import DependencyDown, StillhouseError
-from distill.contracts.events import Event, ProgressEvent
+from distill.contracts.errors import DependencyDown, StillhouseError, TooManyStreams
+from distill.contracts.events import Event, Gap, ProgressEvent, Snapshot
 from distill.contracts.records import JobState
 from services.client.wire import Wire, error_of
 
@@ -24,7 +24,9 @@ class End(Stored):
     state: JobState
 
 
-MODELS: dict[str, type[ProgressEvent | End]] = {"progress": ProgressEvent, "end": End}
+Sent = Event | ProgressEvent | Gap | Snapshot | End
+
+MODELS: dict[str, type[Sent]] = {"progress": ProgressEvent, "gap": Gap, "snapshot": Snapshot, "end": End}
 """Event name -> what its data is; every other name is a fact's kind."""
 
 
@@ -34,7 +36,7 @@ class Followed:
 
     id: str | None
     name: str
-    data: Event | ProgressEvent | End
+    data: Sent
 
 
 def follow(
@@ -42,9 +44,12 @@ def follow(
 ) -> Iterator[Followed]:
     """Yield what is sent until the ``end``; a broken connection is made again, and nothing is seen twice.
 
+    Where the server keeps no more of what came after ``after``, a `Gap` and a `Snapshot` take its place.
+
     Raises:
         NotFound: no such job or study.
         DependencyDown: the server has not answered for ``give_up_s``.
+        TooManyStreams: for as long it had no place for another follower.
     """
     last, num_failures, heard_at = after, 0, time.monotonic()
     while True:
@@ -55,7 +60,7 @@ def follow(
                 yield sent
                 if isinstance(sent.data, End):
                     return
-        except DependencyDown as error:
+        except (DependencyDown, TooManyStreams) as error:
             broken = error
         if time.monotonic() - heard_at > give_up_s:
             raise broken
@@ -79,7 +84,7 @@ def _connect(wire: Wire, path: str, last: str | None) -> Iterator[Followed]:
 
 
 def _read(event: ServerSentEvent) -> Followed:
-    model: type[Event | ProgressEvent | End] = MODELS.get(event.event, Event)
-    # by the rules of server-sent events an id holds until the next one: only a fact's own counts
-    identity = event.id if model is Event else None
+    model = MODELS.get(event.event, Event)
+    # by the rules of server-sent events an id holds until the next one: only an own one counts
+    identity = event.id if model in {Event, Snapshot} else None
     return Followed(id=identity or None, name=event.event, data=model.model_validate_json(event.data))

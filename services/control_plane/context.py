@@ -10,6 +10,8 @@ from redis.asyncio import Redis
 from distill.contracts.base import Name
 from distill.contracts.errors import Forbidden
 from distill.contracts.keys import KeyRecord, Scope
+from services.control_plane.following import Slots
+from services.control_plane.hub import Hub
 from services.control_plane.keys import Keys
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
@@ -53,12 +55,17 @@ class Context:
     ray: RayRest
     reservations: Reservations
     reconciler: Reconciler
+    hub: Hub
+    slots: Slots
 
     async def submission(self, caller: Caller) -> Submission:
         """What checks and resolves a posted specification, against the cluster as it is now."""
         room = await self.reconciler.resources()
         node = self.settings.node
-        return Submission(self.store, team=caller.team, data_root=node.data_root, storage=node.storage, room=room)
+        return Submission(
+            self.store, team=caller.team, data_root=node.data_root, storage=node.storage, room=room,
+            told=self.settings.webhook_hosts,
+        )  # fmt: skip
 
 
 def get_context(request: Request) -> Context:

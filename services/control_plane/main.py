@@ -14,8 +14,11 @@ from distill.contracts import names
 from distill.journal.keys import KnownKeys
 from services.control_plane import problems
 from services.control_plane.authentication import Authentication
+from services.control_plane.connections import open_redis
 from services.control_plane.context import TEAM, Context
+from services.control_plane.following import Slots
 from services.control_plane.guarded import guarded
+from services.control_plane.hub import Hub
 from services.control_plane.keys import Keys
 from services.control_plane.limits import BodyLimit
 from services.control_plane.ray_rest import RayRest
@@ -24,6 +27,8 @@ from services.control_plane.reservations import Reservations
 from services.control_plane.routes import health, jobs, keys, reservations, studies, teachers, teams, usage
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store, read_streams
+from services.control_plane.webhooks.outbox import Webhooks
+from services.control_plane.webhooks.signing import read_secret
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _running(settings: Settings) -> AsyncIterator[Context]:
     url = settings.node.redis_url
-    redis = Redis.from_url(url, decode_responses=True, socket_timeout=5, socket_connect_timeout=2)
-    blocking = Redis.from_url(url, decode_responses=True, socket_timeout=30, socket_connect_timeout=2)
+    redis, blocking = open_redis(url), open_redis(url, socket_timeout_s=30)
     store = Store(redis)
     await store.check_schema()
     keys = Keys(redis)
@@ -80,24 +84,36 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
         await keys.enter_first(settings.admin_key, team=TEAM)
     ray = RayRest(settings.ray_dashboard, settings.ray_token_path)
     reserved = Reservations(redis, door=settings.door)
+    webhooks = _webhooks(settings, store, redis)
     reconciler = Reconciler(
         store, redis, ray, reserved,
         storage=settings.node.storage, teacher_idle_s=settings.teacher_idle_s, door_port=settings.door_port,
+        webhooks=webhooks,
     )  # fmt: skip
     context = Context(
         settings=settings, redis=redis, blocking_redis=blocking, store=store, keys=keys, ray=ray,
-        reservations=reserved, reconciler=reconciler,
+        reservations=reserved, reconciler=reconciler, hub=Hub(blocking),
+        slots=Slots(of_all=settings.max_streams, of_team=settings.max_team_streams),
     )  # fmt: skip
     tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(_apply_for_ever(store, blocking, reconciler))]
     try:
         yield context
     finally:
         await _end(tasks)
+        await context.hub.close()
+        if webhooks is not None:
+            await webhooks.close()
         with contextlib.suppress(RedisError, OSError):  # its lease expires by itself
             await reconciler.give_up_lease()
         await ray.close()
         await redis.aclose()
         await blocking.aclose()
+
+
+def _webhooks(settings: Settings, store: Store, redis: Redis) -> Webhooks | None:
+    if settings.webhook_secret_path is None:
+        return None
+    return Webhooks(store, redis, settings.webhook_hosts, read_secret(settings.webhook_secret_path))
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

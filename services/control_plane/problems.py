@@ -89,7 +89,7 @@ def answer(
         **problem.model_dump(exclude={"message"}),
     )
     more = dict(headers or {})
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         more["Retry-After"] = RETRY_AFTER_S
     return JSONResponse(document.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=more)
 

@@ -29,6 +29,7 @@ from services.control_plane.replicas import Replicas
 from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
 from services.control_plane.teams import Teams
+from services.control_plane.webhooks.outbox import Webhooks
 from services.reports.write import write_study_report
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,10 @@ class Reconciler:
         storage: Path,
         teacher_idle_s: float,
         door_port: int,
+        webhooks: Webhooks | None = None,
     ) -> None:
+        """Without ``webhooks`` nobody is told anything."""
+        self._webhooks = webhooks
         self._store = store
         self._redis = redis
         self._ray = ray
@@ -87,6 +91,8 @@ class Reconciler:
         jobs = await self._active_jobs()
         await asyncio.gather(*(guarded(f"job {job.id}", self._attempts.tend, job) for job in jobs))
         await guarded("generations", self._generations.tend, jobs)
+        if self._webhooks is not None:
+            await guarded("webhooks", self._webhooks.tend)
         teachers = await self._store.teachers()
         await guarded("starting jobs", self._start_queued)
         await asyncio.gather(*(guarded(f"teacher {one.name}", self._pool.tend_checks, one) for one in teachers))

@@ -9,8 +9,9 @@ from distill.contracts.models import FileWeights, FolderWeights, PluginModel
 
 
 def reuse_digest(spec: JobSpec, data_root: Path) -> str | None:
-    """Of all that decides what a student becomes that labels alone teach: the job file but for its name, marks, priority and
-    snapshots.
+    """Of all that decides what a student becomes that labels alone teach.
+
+    That is the job file but for its name, marks, priority, snapshots, and who is told of its end.
 
     A file of the user's counts with its size and its time of change, as it can be written anew under the same name.
 
@@ -26,7 +27,8 @@ def reuse_digest(spec: JobSpec, data_root: Path) -> str | None:
     stamps = [(status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files)]
     # snapshots are taken on the way, and change nothing of what becomes of it
     training = spec.training.model_copy(update={"snapshots": 0})
-    unnamed = digest_of(spec.model_copy(update={"name": "any", "labels": {}, "priority": 0, "training": training}))
+    silent = {"name": "any", "labels": {}, "priority": 0, "notify": None, "training": training}
+    unnamed = digest_of(spec.model_copy(update=silent))
     return "sha256:" + hashlib.sha256(f"{unnamed} {stamps}".encode()).hexdigest()
 
 

@@ -29,9 +29,10 @@ return 1
 APPLY = """
 -- Apply the next inbox entry: record, published event, directive and indexes change together.
 -- Returns 1 if applied, 0 if another writer was first, -1 if there is no record.
--- KEYS: record, inbox, events, group events ('' if none), active, directive ('' if none)
+-- KEYS: record, inbox, events, group events ('' if none), active, directive ('' if none),
+--       webhooks ('' unless someone is to be told of it)
 -- ARGV: applied_id that the new record was computed from, entry id, record JSON, event JSON ('' if the fact was stale),
---       identity, '1' if the record needs no more care, directive JSON
+--       identity, '1' if the record needs no more care, directive JSON, webhooks' member, since when it is due
 local stored = redis.call('GET', KEYS[1])
 if not stored then return -1 end
 if cjson.decode(stored).applied_id ~= ARGV[1] then return 0 end
@@ -42,6 +43,7 @@ if ARGV[4] ~= '' then
 end
 if KEYS[6] ~= '' then redis.call('SET', KEYS[6], ARGV[7]) end
 if ARGV[6] == '1' then redis.call('SREM', KEYS[5], ARGV[5]) end
+if KEYS[7] ~= '' then redis.call('ZADD', KEYS[7], ARGV[9], ARGV[8]) end
 redis.call('XDEL', KEYS[2], ARGV[2])
 return 1
 """

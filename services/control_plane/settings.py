@@ -5,13 +5,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import Field
+
 from distill.contracts import names
 from distill.contracts.base import Spec
 from distill.contracts.errors import InvalidSpec
 from distill.contracts.keys import KeyHash
-from distill.contracts.settings import NodeSettings
+from distill.contracts.settings import NodeSettings, listed
 from services.control_plane.deployment import DOOR_HOST
 from services.control_plane.ray_rest import is_on_loopback
+from services.control_plane.webhooks.hosts import NOBODY, AllowedHosts
 
 
 class Settings(Spec):
@@ -31,6 +34,16 @@ class Settings(Spec):
     door_port: int = 8471
     """Where Serve's HTTP proxy listens, on the loopback address of Ray's head; fixed when Serve first starts."""
 
+    max_streams: int = Field(default=2000, ge=1)
+    """Events and logs that are followed at once, of all teams."""
+    max_team_streams: int = Field(default=500, ge=1)
+    """Events and logs that are followed at once, of one team."""
+
+    webhook_hosts: AllowedHosts = NOBODY
+    """Whom job files may have told of an end."""
+    webhook_secret_path: Path | None = None
+    """The file with what webhooks are signed with."""
+
     @property
     def door(self) -> str:
         """Base URL of the pool's HTTP door."""
@@ -42,10 +55,19 @@ class Settings(Spec):
 
         Raises:
             KeyError: a variable without a default is not set.
-            InvalidSpec: the key's hash is none, or Ray's dashboard is on another machine and no token for it is given.
+            InvalidSpec: the key's hash is none, Ray's dashboard is on another machine and no token for it is given, or
+                webhooks are allowed and can't be signed.
         """
         token = environment.get("RAY_AUTH_TOKEN_PATH")
         refuse_unguarded(environment["STILLHOUSE_RAY_DASHBOARD"], has_token=bool(token))
+        told = AllowedHosts.parse(listed(environment.get("STILLHOUSE_WEBHOOK_HOSTS", "")))
+        secret = environment.get("STILLHOUSE_WEBHOOK_SECRET_PATH")
+        if told != NOBODY and not secret:
+            raise InvalidSpec(
+                "STILLHOUSE_WEBHOOK_HOSTS is set and STILLHOUSE_WEBHOOK_SECRET_PATH isn't: webhooks could not be signed",
+                field="STILLHOUSE_WEBHOOK_SECRET_PATH",
+                expected="a file with a random text, such as `openssl rand -base64 32` makes",
+            )
         return cls(
             node=NodeSettings.from_environment(environment),
             ray_dashboard=environment["STILLHOUSE_RAY_DASHBOARD"].rstrip("/"),
@@ -55,6 +77,10 @@ class Settings(Spec):
             port=int(environment.get("STILLHOUSE_PORT", "8470")),
             teacher_idle_s=float(environment.get("STILLHOUSE_TEACHER_IDLE_S", "120")),
             door_port=int(environment.get("STILLHOUSE_DOOR_PORT", "8471")),
+            webhook_hosts=told,
+            webhook_secret_path=Path(secret) if secret else None,
+            max_streams=int(environment.get("STILLHOUSE_MAX_STREAMS", "2000")),
+            max_team_streams=int(environment.get("STILLHOUSE_MAX_TEAM_STREAMS", "500")),
         )
 
 

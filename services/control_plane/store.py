@@ -175,6 +175,7 @@ class Store:
             group,
             names.active_key(kind),
             names.directive_key(identity) if isinstance(new, JobRecord) else "",
+            names.WEBHOOKS_KEY if changed and _is_to_be_told(new) else "",
         ]
         args = [
             record.applied_id,
@@ -184,6 +185,8 @@ class Store:
             identity,
             "1" if _needs_no_care(new) else "0",
             new.directive().model_dump_json() if isinstance(new, JobRecord) else "",
+            f"{kind}:{identity}",
+            new.updated_at.timestamp(),
         ]
         return int(changed) if await self._apply(keys=keys, args=args) == 1 else 0
 
@@ -251,6 +254,10 @@ def _needs_no_care(record: Record) -> bool:
     if isinstance(record, JobRecord):
         return record.state.is_final
     return isinstance(record, StudyRecord) and record.report is not None
+
+
+def _is_to_be_told(record: Record) -> bool:
+    return not isinstance(record, TeacherRecord) and record.spec.notify is not None and _needs_no_care(record)
 
 
 def _may_succeed(job: JobRecord) -> bool:

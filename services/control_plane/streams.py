@@ -1,79 +1,156 @@
-"""Server-sent events and followed logs: what was applied, in order, from any point."""
+"""Server-sent events: what was applied, in order, from any point, and never twice.
 
-import asyncio
-import codecs
+A follower joins the hub, reads from Redis what came before, and then goes on with what the hub gives it; ids decide
+what it has had. Whatever breaks lets it go: it comes back with the last id that it saw.
+"""
+
 import logging
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import Header
-from fastapi.sse import ServerSentEvent
+from fastapi.sse import format_sse_event
+from pydantic import BaseModel
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from distill.contracts import names
-from distill.contracts.errors import InvalidSpec
-from distill.contracts.events import Event, ProgressEvent
+from distill.contracts.errors import InvalidSpec, NotFound
+from distill.contracts.events import Gap
+from distill.contracts.facts import StudyReported
 from distill.contracts.names import Kind
-from distill.contracts.records import JobRecord, JobState, Progress
-from services.control_plane.store import Store, read_streams
+from distill.contracts.records import JobRecord, JobState
+from services.control_plane.history import is_later, lacks, read_page, read_snapshot
+from services.control_plane.hub import Entry, Feed, Hub, LetGo
+from services.control_plane.store import Store
 from services.control_plane.views import study_state
 
 log = logging.getLogger(__name__)
 
-BLOCK_MS = 1000
-LOG_POLL_S = 0.5
-LOG_CHUNK = 1 << 16
+KEEP_ALIVE_S = 15.0
+ALIVE = b": alive\n\n"
+"""A comment: it keeps proxies from cutting a silent connection."""
+LARGEST = 2**63
+"""Of either part of a stream id; no clock and no count comes near it."""
 
 
 async def follow(
-    store: Store, redis: Redis, kind: Kind, identity: str, *, after: str
-) -> AsyncIterator[ServerSentEvent]:
+    hub: Hub, store: Store, redis: Redis, kind: Kind, identity: str, *, after: str, keep_alive_s: float = KEEP_ALIVE_S
+) -> AsyncGenerator[bytes, None]:
     """Events after the stream id ``after``, live figures between them, then ``end`` when nothing more can come.
 
-    Without ``end`` Redis has gone away: whoever follows comes back with the last id that it saw, as browsers do.
+    Where events are missing that were trimmed: a ``gap``, and a ``snapshot`` of what they led to.
+
+    Without ``end`` the follower was too slow, or Redis has gone away: whoever follows comes back with the last id that
+    it saw, as browsers do.
     """
+    follower = _Follower(store, redis, kind, identity, after, keep_alive_s)
     try:
-        async for event in _followed(store, redis, kind, identity, after=after):
-            yield event
+        async with aclosing(follower.follow(hub)) as sent:
+            async for part in sent:
+                yield part
+    except LetGo as why:
+        log.info("a follower of %s is let go: %s", identity, why)
     except (RedisError, OSError) as error:
         log.warning("a follower of %s is let go: Redis doesn't answer (%s)", identity, error)
+    except NotFound:
+        log.info("a follower of %s is let go: it was deleted", identity)
 
 
-async def _followed(
-    store: Store, redis: Redis, kind: Kind, identity: str, *, after: str
-) -> AsyncIterator[ServerSentEvent]:
-    jobs = await _jobs_of(store, kind, identity)
-    roles = {job.id: role for role, job in jobs.items()}
-    events_key = names.events_key(kind, identity)
-    cursors = {events_key: after} | {names.progress_key(job): "$" for job in roles}
-    while True:
-        ended = await _ended(store, kind, identity)
-        found = await read_streams(redis, cursors, block_ms=None if ended else BLOCK_MS)
-        for stream, entry, fields in found:
-            cursors[stream] = entry
-            yield _event(entry, fields) if stream == events_key else _progress(stream, fields, roles)
-        if ended is not None and not found:
-            yield ServerSentEvent(event="end", data={"state": ended.value})
-            return
-
-
-def last_event_id(header: Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)] = None) -> str:
+def last_event_id(header: Annotated[str | None, Header(alias="Last-Event-ID", max_length=41)] = None) -> str:
     """Where a follower left off; the beginning, if it says nothing.
 
     Raises:
         InvalidSpec: the header is not a stream id.
     """
-    milliseconds, _, sequence = (header or "0-0").partition("-")
-    if milliseconds.isdigit() and (sequence.isdigit() or not sequence):
-        return header or "0-0"
+    found = re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", header or "0-0")
+    if found and all(int(part or 0) <= LARGEST for part in found.groups()):
+        return f"{found[1]}-{found[2] or 0}"
     raise InvalidSpec(
         "Last-Event-ID is not an id that this API gave",
         field="Last-Event-ID",
         got=header,
         expected="such as 1700000000000-0",
     )
+
+
+class _Follower:
+    """One follower of one job or study, and the last id that it was sent."""
+
+    def __init__(self, store: Store, redis: Redis, kind: Kind, identity: str, after: str, keep_alive_s: float) -> None:
+        self._store = store
+        self._redis = redis
+        self._kind = kind
+        self._identity = identity
+        self._events = names.events_key(kind, identity)
+        self._last = after
+        self._keep_alive_s = keep_alive_s
+
+    async def follow(self, hub: Hub) -> AsyncGenerator[bytes, None]:
+        """Replay, go on live, and begin again where something may have ended it or nothing came for a while."""
+        jobs = await _jobs_of(self._store, self._kind, self._identity)
+        live = {names.progress_key(job.id): (job.id, role) for role, job in jobs.items() if not job.state.is_final}
+        async with hub.join({self._events}, lossy=set(live)) as feed:
+            while True:
+                # read before the replay: the event that led to it is then part of the replay
+                ended = await self._ended()
+                async for part in self._replay():
+                    yield part
+                if ended is not None:
+                    yield format_sse_event(event="end", data_str=f'{{"state":"{ended.value}"}}')
+                    return
+                async for part in self._go_on(feed, live):
+                    yield part
+
+    async def _replay(self) -> AsyncGenerator[bytes, None]:
+        told_of_gap = False
+        while True:
+            page = await read_page(self._redis, self._events, after=self._last)
+            if lacks(page.kept, after=self._last) and not told_of_gap:
+                told_of_gap = True
+                snapshot = await read_snapshot(self._redis, self._kind, self._identity)
+                gap = Gap(after=self._last, oldest=page.kept.oldest)
+                self._last = snapshot.after
+                yield _framed("gap", gap) + _framed("snapshot", snapshot, snapshot.after)
+                continue
+            if not page.entries:
+                return
+            self._last = page.entries[-1][0]
+            yield b"".join(_event(Entry(self._events, entry, fields)) for entry, fields in page.entries)
+
+    async def _go_on(self, feed: Feed, live: Mapping[str, tuple[str, str]]) -> AsyncGenerator[bytes, None]:
+        """What the hub gives, until an event that nothing may follow, or a silence."""
+        while True:
+            entries = await feed.take(timeout_s=self._keep_alive_s)
+            if not entries:
+                yield ALIVE
+                return
+            parts, may_end = [], False
+            for entry in entries:
+                if entry.stream != self._events:
+                    parts.append(_progress(entry, *live[entry.stream]))
+                elif is_later(entry.id, self._last):
+                    self._last = entry.id
+                    parts.append(_event(entry))
+                    may_end = may_end or self._may_end(entry)
+            if parts:
+                yield b"".join(parts)
+            if may_end:
+                return
+
+    def _may_end(self, entry: Entry) -> bool:
+        event = entry.content
+        if self._kind == "study":
+            return bool(event["fact"]["kind"] == StudyReported.model_fields["kind"].default)
+        return event.get("state") is not None and JobState(event["state"]).is_final
+
+    async def _ended(self) -> JobState | None:
+        if self._kind == "study" and (await self._store.study(self._identity)).report is None:
+            return None
+        jobs = await _jobs_of(self._store, self._kind, self._identity)
+        return study_state(dict(jobs)) if all(job.state.is_final for job in jobs.values()) else None
 
 
 async def _jobs_of(store: Store, kind: Kind, identity: str) -> Mapping[str, JobRecord]:
@@ -83,57 +160,15 @@ async def _jobs_of(store: Store, kind: Kind, identity: str) -> Mapping[str, JobR
     return await store.children(await store.study(identity))
 
 
-async def _ended(store: Store, kind: Kind, identity: str) -> JobState | None:
-    if kind == "study" and (await store.study(identity)).report is None:
-        return None
-    jobs = await _jobs_of(store, kind, identity)
-    return study_state(dict(jobs)) if all(job.state.is_final for job in jobs.values()) else None
+def _event(entry: Entry) -> bytes:
+    return format_sse_event(event=entry.content["fact"]["kind"], id=entry.id, data_str=entry.fields["event"])
 
 
-def _event(entry: str, fields: Mapping[str, str]) -> ServerSentEvent:
-    event = Event.model_validate_json(fields["event"])
-    return ServerSentEvent(event=event.fact.kind, id=entry, data=event.model_dump(mode="json"))
+def _progress(entry: Entry, job: str, role: str) -> bytes:
+    return format_sse_event(
+        event="progress", data_str=f'{{"job":"{job}","role":"{role}","progress":{entry.fields["progress"]}}}'
+    )
 
 
-def _progress(stream: str, fields: Mapping[str, str], roles: Mapping[str, str]) -> ServerSentEvent:
-    job = next(job for job in roles if stream == names.progress_key(job))
-    progress = Progress.model_validate_json(fields["progress"])
-    event = ProgressEvent(job=job, role=roles[job], progress=progress)
-    return ServerSentEvent(event="progress", data=event.model_dump(mode="json"))
-
-
-async def follow_log(store: Store, storage: Path, identity: str, *, attempt: int | None) -> AsyncIterator[bytes]:
-    """The log of ``attempt`` (the newest, moving on to later ones, if None) as it grows, until the job ends."""
-    number = attempt or 1
-    offset = 0
-    while True:
-        job = await store.job(identity)
-        text = await asyncio.to_thread(read_log, storage, identity, number or 1, offset, LOG_CHUNK)
-        offset += len(text)
-        if text:
-            yield text
-            continue
-        if attempt is None and job.attempt > number:
-            number, offset = number + 1, 0
-            continue
-        if job.state.is_final or (attempt is not None and job.attempt > attempt):
-            return
-        await asyncio.sleep(LOG_POLL_S)
-
-
-def read_log(storage: Path, job: str, attempt: int, offset: int, limit: int) -> bytes:
-    """At most ``limit`` bytes of the attempt's log from ``offset``; empty while there are none."""
-    path = storage / names.attempt_folder(job, attempt) / names.LOG_FILE
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(limit)
-    except FileNotFoundError:
-        return b""
-
-
-def whole_characters(found: bytes, *, final: bool) -> tuple[str, int]:
-    """The text of ``found`` and how many bytes it took: a character cut at the end is left for the next page."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    text = decoder.decode(found, final)
-    return text, len(found) - len(decoder.getstate()[0])
+def _framed(name: str, data: BaseModel, identity: str | None = None) -> bytes:
+    return format_sse_event(event=name, id=identity, data_str=data.model_dump_json())

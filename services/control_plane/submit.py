@@ -34,6 +34,7 @@ from services.control_plane.registry import find_version, member_of, resolve, sn
 from services.control_plane.results import read_result
 from services.control_plane.reuse import reuse_digest
 from services.control_plane.store import Store, no_such
+from services.control_plane.webhooks.hosts import NOBODY, AllowedHosts, check_notify
 
 IDENTITY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 NUM_RANDOM = 6
@@ -45,9 +46,20 @@ class Submission:
     """Checks and resolves against the records, the data root, what jobs left on storage, and the cluster."""
 
     def __init__(
-        self, store: Store, *, team: str, data_root: Path, storage: Path, room: ClusterResources | None
+        self,
+        store: Store,
+        *,
+        team: str,
+        data_root: Path,
+        storage: Path,
+        room: ClusterResources | None,
+        told: AllowedHosts = NOBODY,
     ) -> None:
-        """``room`` is what the whole cluster has; None while that isn't known, and then it is not checked."""
+        """``room`` is what the whole cluster has; None while that isn't known, and then it is not checked.
+
+        ``told`` are the hosts that webhooks may go to.
+        """
+        self._told = told
         self._store = store
         self._team = team
         self._data_root = data_root
@@ -66,6 +78,7 @@ class Submission:
         Raises:
             InvalidSpec: or one of its kin, with the field.
         """
+        check_notify(spec.notify, self._told, field="notify.url")
         children = spec.children()
         identity = new_identity(spec.name, room=MAX_IDENTITY - 1 - max(map(len, children)))
         versions = await self._versions(spec.job, "job.")
@@ -114,6 +127,7 @@ class Submission:
         self, spec: JobSpec, served: Sequence[TeacherResources], *, prefix: str = "", student: str = ""
     ) -> None:
         """Paths, weights and room; ``prefix`` and ``student`` stand before the fields of the job and of its student."""
+        check_notify(spec.notify, self._told, field=f"{prefix}notify.url")
         self._check_paths(spec, prefix)
         for field, one in students_of(spec.student, spec.scheme).items():
             place = student if field == "student" else prefix

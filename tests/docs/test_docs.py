@@ -221,7 +221,7 @@ def test_every_phase_is_told_in_order():
 def test_every_redis_key_is_told():
     kind: Kind = "<kind>"  # type: ignore[assignment]  # the documents' word for any of them
     keys = [
-        *(make(kind, "<id>") for make in (names.record_key, names.inbox_key, names.events_key)),
+        *(make(kind, "<id>") for make in (names.record_key, names.inbox_key, names.events_key, names.webhook_key)),
         *(make("<id>") for make in (names.progress_key, names.directive_key, names.lease_key)),
         *(make(kind) for make in (names.index_key, names.active_key)),
         names.baselines_key("<team>"),
@@ -234,6 +234,7 @@ def test_every_redis_key_is_told():
         ),
         *(names.KEYS_KEY, names.key_key("<id>")),
         *(names.load_key("<application>"), names.usage_key("<team>", "<month>"), names.usage_writer_key("<id>")),
+        names.WEBHOOKS_KEY,
         *(names.WAKE_KEY, names.RECONCILER_KEY, names.SCHEMA_KEY),
     ]
     assert re.findall(r"^\| `(stillhouse:\S+)` \|", ARCHITECTURE, re.M) == keys

@@ -2,25 +2,29 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
-from fastapi.responses import StreamingResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from distill.contracts.base import now
-from distill.contracts.errors import Conflict, InvalidSpec
+from distill.contracts.errors import Conflict, InvalidSpec, NotFound
 from distill.contracts.facts import CancelAsked, PauseAsked, PrioritySet, ResumeAsked
 from distill.contracts.job import JobSpec
+from distill.contracts.names import Kind
+from distill.contracts.notify import Delivery
 from distill.contracts.records import JobRecord, JobState, Wish
 from services.control_plane import examples
 from services.control_plane.access import guarded_by
 from services.control_plane.artifacts import find_artifact, list_artifacts, list_snapshots, send_file
 from services.control_plane.context import Context, Parts, Who
+from services.control_plane.following import EventStream, LogStream
+from services.control_plane.logs import follow_log, read_log, whole_characters
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_job
-from services.control_plane.streams import follow, follow_log, last_event_id, read_log, whole_characters
+from services.control_plane.streams import follow, last_event_id
 from services.control_plane.views import ArtifactList, JobPage, JobPriority, LogPage, SnapshotList
+from services.control_plane.webhooks.outbox import read_delivery
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=guarded_by(reads="read", changes="submit"))
 
@@ -29,9 +33,24 @@ ReportFormat = Annotated[Literal["json", "markdown"], Query(alias="format")]
 REPORT_FILES = {"json": "report.json", "markdown": "report.md"}
 
 
+Follow = Annotated[bool, Query(alias="follow", description="Stream as plain text until the job ends.")]
+
+
 async def existing_job(job: str, parts: Parts) -> str:
     """The job's identity, if there is one: checked before a stream begins."""
     return (await parts.store.job(job)).id
+
+
+async def stream_slot(parts: Parts, who: Who) -> AsyncIterator[None]:
+    """A place among the streams that are sent at once, held until the last byte is."""
+    with parts.slots.taken(who.team):
+        yield
+
+
+async def log_slot(parts: Parts, who: Who, follow_on: Follow = False) -> AsyncIterator[None]:
+    """As `stream_slot`, for a log that is followed."""
+    with parts.slots.taken(who.team) if follow_on else nullcontext():
+        yield
 
 
 @router.post("", status_code=202, responses=documented(413))
@@ -143,23 +162,32 @@ async def _wished(parts: Context, job: str, fact: CancelAsked | PauseAsked | Res
     return await parts.store.job(job)
 
 
-@router.get("/{job}/events", response_class=EventSourceResponse, responses=documented(404))
+@router.get(
+    "/{job}/events",
+    status_code=200,
+    response_class=EventStream,
+    responses=documented(404, 429),
+    dependencies=[Depends(stream_slot)],
+)
 async def events(
     job: Annotated[str, Depends(existing_job)], parts: Parts, after: Annotated[str, Depends(last_event_id)]
-) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events, each with its stream id; ``Last-Event-ID`` replays what came after. Ends with ``end``."""
-    async for event in follow(parts.store, parts.blocking_redis, "job", job, after=after):
-        yield event
+) -> EventStream:
+    """Server-sent events, each with its stream id; ``Last-Event-ID`` replays what came after. Ends with ``end``.
+
+    Where some of what came after is kept no more, a ``gap`` and a ``snapshot`` of the record stand in its place.
+    """
+    sent = follow(parts.hub, parts.store, parts.redis, "job", job, after=after)
+    return EventStream(sent)
 
 
-@router.get("/{job}/logs", responses=documented(404))
+@router.get("/{job}/logs", responses=documented(404, 429), dependencies=[Depends(log_slot)])
 async def logs(
     job: str,
     parts: Parts,
     attempt: Annotated[int | None, Query(ge=1, description="Left out: the newest.")] = None,
     offset: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=4, le=1 << 20, description="Bytes.")] = 1 << 16,
-    follow_on: Annotated[bool, Query(alias="follow", description="Stream as plain text until the job ends.")] = False,
+    follow_on: Follow = False,
 ) -> Any:
     """A page of an attempt's log, or all of it as it grows; kept after the cluster is gone."""
     record = await parts.store.job(job)
@@ -167,9 +195,7 @@ async def logs(
     if attempt is not None and attempt > max(record.attempt, 1):
         raise InvalidSpec(f"job {job} has {record.attempt} attempts", field="attempt", got=str(attempt))
     if follow_on:
-        return StreamingResponse(
-            follow_log(parts.store, storage, job, attempt=attempt), media_type="text/plain; charset=utf-8"
-        )
+        return LogStream(follow_log(parts.store, storage, job, attempt=attempt))
     number = attempt or max(record.attempt, 1)
     has_ended = record.state.is_final or number < record.attempt
     found = await asyncio.to_thread(read_log, storage, job, number, offset, limit)
@@ -200,6 +226,24 @@ async def artifacts(job: str, parts: Parts) -> ArtifactList:
 async def snapshots(job: str, parts: Parts) -> SnapshotList:
     """The weights that the finished job kept of its way, by epoch: members for a teacher that is followed in order."""
     return SnapshotList(items=list(await list_snapshots(parts, job)))
+
+
+@router.get("/{job}/webhook", responses=documented(404))
+async def webhook(job: str, parts: Parts) -> Delivery:
+    """How telling ``notify.url`` of the job's end goes, or went."""
+    return await delivery_of(parts, "job", (await parts.store.job(job)).id)
+
+
+async def delivery_of(parts: Context, kind: Kind, identity: str) -> Delivery:
+    """How telling of its end goes.
+
+    Raises:
+        NotFound: nobody has been told yet, or nobody is to be.
+    """
+    found = await read_delivery(parts.redis, kind, identity)
+    if found is None:
+        raise NotFound(f"nobody has been told of the end of {identity}", hint="`notify` in its file says who is to be")
+    return found
 
 
 @router.get("/{job}/artifacts/{name}", responses=documented(404, 409, 416))

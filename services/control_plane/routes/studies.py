@@ -1,20 +1,29 @@
 """``/v1/studies``: a job and what it is compared with, as one."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from distill.contracts.errors import Conflict
+from distill.contracts.notify import Delivery
 from distill.contracts.records import JobRecord, JobState, StudyRecord, Wish
 from distill.contracts.study import StudySpec
 from services.control_plane import examples
 from services.control_plane.access import guarded_by
 from services.control_plane.context import Context, Parts, Who
+from services.control_plane.following import EventStream
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_study
-from services.control_plane.routes.jobs import REPORT_FILES, Limit, ReportFormat, cancel_job, pause_job, resume_job
+from services.control_plane.routes.jobs import (
+    REPORT_FILES,
+    Limit,
+    ReportFormat,
+    cancel_job,
+    delivery_of,
+    pause_job,
+    resume_job,
+    stream_slot,
+)
 from services.control_plane.streams import follow, last_event_id
 from services.control_plane.views import StudyPage, StudyView, study_state
 
@@ -92,13 +101,22 @@ async def resume(study: str, parts: Parts) -> StudyView:
     return await _view(parts, record)
 
 
-@router.get("/{study}/events", response_class=EventSourceResponse, responses=documented(404))
+@router.get(
+    "/{study}/events",
+    status_code=200,
+    response_class=EventStream,
+    responses=documented(404, 429),
+    dependencies=[Depends(stream_slot)],
+)
 async def events(
     study: Annotated[str, Depends(existing_study)], parts: Parts, after: Annotated[str, Depends(last_event_id)]
-) -> AsyncIterator[ServerSentEvent]:
-    """The events of all children in one order; ends with ``end`` when the report is written."""
-    async for event in follow(parts.store, parts.blocking_redis, "study", study, after=after):
-        yield event
+) -> EventStream:
+    """The events of all children in one order; ends with ``end`` when the report is written.
+
+    ``gap`` and ``snapshot`` as of a job.
+    """
+    sent = follow(parts.hub, parts.store, parts.redis, "study", study, after=after)
+    return EventStream(sent)
 
 
 @router.get("/{study}/report", responses=documented(404, 409))
@@ -111,6 +129,12 @@ async def report(study: str, parts: Parts, report_format: ReportFormat = "json")
 async def report_part(study: str, file: str, parts: Parts) -> Response:
     """A file of the report: ``report.md`` or a plot."""
     return await report_of_study(parts, study, file)
+
+
+@router.get("/{study}/webhook", responses=documented(404))
+async def webhook(study: str, parts: Parts) -> Delivery:
+    """How telling ``notify.url`` that the report is written goes, or went."""
+    return await delivery_of(parts, "study", (await parts.store.study(study)).id)
 
 
 async def _own(parts: Context, study: StudyRecord) -> list[JobRecord]:

@@ -2,14 +2,14 @@
 
 import pytest
 
-from distill.contracts.events import Event, ProgressEvent
+from distill.contracts.events import Event, ProgressEvent, Snapshot
 from distill.contracts.facts import AttemptClaimed, AttemptEnded, BaselinesReused, QueueReason
 from distill.contracts.records import JobState, Outcome, Progress
 from services.cli.bars import EVERY_S, FEW, Bars, Lines, Tally
 from services.cli.story import tell
 from services.cli.watch import follow_all
 from services.client import End, StillhouseClient
-from tests.services.client.stub_house import NOON, House, a_short_life
+from tests.services.client.stub_house import NOON, House, a_job, a_short_life
 
 
 def at_step(step: int, *, job: str = "a") -> ProgressEvent:
@@ -97,3 +97,29 @@ def test_several_are_followed_until_the_last_has_ended(house: House):
         seen = list(follow_all(client, [("job", "one"), ("job", "two"), ("study", "three")]))
     assert {identity for identity, followed in seen if isinstance(followed.data, End)} == {"one", "two", "three"}
     assert len(seen) == 3 * len(a_short_life())
+
+
+def a_snapshot(**states: JobState) -> Snapshot:
+    return Snapshot(after="9-0", jobs={key: a_job(key, role=key, state=state) for key, state in states.items()})
+
+
+def test_a_log_goes_on_from_a_snapshot_where_history_is_missing(capsys: pytest.CaptureFixture[str]):
+    lines = Lines({}, Tally({"student": JobState.QUEUED, "baseline": JobState.QUEUED}))
+    lines.snapshot(a_snapshot(student=JobState.RUNNING, baseline=JobState.SUCCEEDED))
+    said = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert said == [
+        "what came before is kept no more; this is how things stand:",
+        "student: running: because the test says so",
+        "baseline: succeeded: because the test says so",
+    ]
+
+
+def test_bars_stand_as_the_snapshot_says(capsys: pytest.CaptureFixture[str]):
+    jobs = [f"job-{number}" for number in range(FEW + 2)]
+    with Bars({}, Tally(dict.fromkeys(jobs, JobState.QUEUED))) as bars:
+        bars.snapshot(a_snapshot(**dict.fromkeys(jobs[:7], JobState.SUCCEEDED), **{jobs[7]: JobState.RUNNING}))
+        bars.event(an_end_of(jobs[7]))
+        capsys.readouterr()
+    shown = capsys.readouterr().out
+    assert f"8/{FEW + 2} " in shown
+    assert "2 queued, 8 succeeded" in shown

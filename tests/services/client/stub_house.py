@@ -13,12 +13,13 @@ from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
 from distill.contracts.base import digest_of
-from distill.contracts.errors import Conflict, NotFound, StillhouseError
+from distill.contracts.errors import Conflict, NotFound, StillhouseError, TooManyStreams
 from distill.contracts.events import Event, ProgressEvent
 from distill.contracts.facts import AttemptClaimed, EpochEnded, JobCreated
 from distill.contracts.job import JobSpec
 from distill.contracts.keys import KeyRotation, KeySpec, KeyView, NewKey, new_key
 from distill.contracts.measures import Artifact, Snapshot
+from distill.contracts.notify import Delivery
 from distill.contracts.pool import Reservation, ReservationSpec, TeamUsage
 from distill.contracts.records import JobRecord, JobState, Progress, Reason, StudyRecord
 from distill.contracts.study import StudySpec
@@ -114,6 +115,8 @@ class House:
         self.sent: list[Sent] = a_short_life()
         self.breaks: list[int] = []
         """After so many events, or so many bytes of a file, the connection ends: one number for each request."""
+        self.full = 0
+        """So many followers find no place."""
         self.refusals: dict[str, StillhouseError] = {}
         self.log = "first line\nsecond line\n"
         self.asked: list[tuple[str, str, dict[str, str]]] = []
@@ -197,6 +200,9 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     @app.get("/v1/jobs/{job}/events")
     @app.get("/v1/studies/{job}/events")
     def events(job: str, last_event_id: str = Header("0-0")) -> StreamingResponse:
+        if house.full:
+            house.full -= 1
+            raise TooManyStreams("there is no place for another follower")
         return StreamingResponse(_events(house, last_event_id), media_type="text/event-stream")
 
     @app.get("/v1/jobs/{job}/logs")
@@ -217,6 +223,12 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
         if identity not in house.files:
             raise Conflict(f"{identity} is RUNNING; its report is written when it has ended")
         return Response(house.files[identity], media_type="text/markdown")
+
+    @app.get("/v1/jobs/{job}/webhook")
+    def webhook(job: str) -> Delivery:
+        return Delivery(
+            id=f"msg_job_{_known(house.jobs, job).id}", state="delivered", host="x", tries=1, last_try_at=NOON
+        )
 
     @app.get("/v1/jobs/{job}/artifacts")
     def artifacts(job: str) -> ArtifactList:

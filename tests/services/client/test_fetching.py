@@ -83,3 +83,8 @@ def test_the_server_is_the_given_one_then_the_environments_then_the_running_stac
 def test_a_home_without_a_stack_does_not_speak_to_anothers(tmp_path: Path):
     with pytest.raises(DependencyDown, match="no stack runs on"):
         find_server(None, {"STILLHOUSE_HOME": str(tmp_path)})
+
+
+def test_how_a_webhook_went(house: House, asking: StillhouseClient):
+    house.add(a_job())
+    assert asking.webhook("job", "digits-abc123").state == "delivered"

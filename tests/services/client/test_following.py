@@ -4,12 +4,12 @@ from itertools import pairwise
 
 import pytest
 
-from distill.contracts.errors import DependencyDown
-from distill.contracts.events import Event, ProgressEvent
+from distill.contracts.errors import DependencyDown, TooManyStreams
+from distill.contracts.events import Event, Gap, ProgressEvent, Snapshot
 from distill.contracts.records import JobState
 from services.client import End, StillhouseClient
 from services.client import following as module
-from tests.services.client.stub_house import House
+from tests.services.client.stub_house import House, Sent, a_job
 
 
 def test_a_follower_sees_events_figures_and_the_end(asking: StillhouseClient):
@@ -37,3 +37,30 @@ def test_a_follower_gives_up_when_the_stream_never_gets_anywhere(house: House, a
 
 def test_pauses_between_tries_grow():
     assert all(before < after for before, after in pairwise(module.PAUSES_S))
+
+
+def a_snapshot(*, after: str, state: JobState) -> Sent:
+    snapshot = Snapshot(after=after, jobs={"student": a_job(state=state)})
+    return after, "snapshot", snapshot.model_dump(mode="json")
+
+
+def test_a_gap_and_a_snapshot_are_read_and_taken_up_from(house: House, asking: StillhouseClient):
+    gap = (None, "gap", Gap(after="0-0", oldest="7-0").model_dump(mode="json"))
+    house.sent = [gap, a_snapshot(after="9-0", state=JobState.RUNNING), (None, "end", {"state": "SUCCEEDED"})]
+    house.breaks = [2]
+    seen = list(asking.follow("job", "digits-abc123"))
+    assert [(one.name, one.id) for one in seen] == [("gap", None), ("snapshot", "9-0"), ("gap", None), ("end", None)]
+    assert seen[1].data == Snapshot(after="9-0", jobs={"student": a_job(state=JobState.RUNNING)})
+    assert [headers.get("last-event-id") for _, _, headers in house.asked] == [None, "9-0"]
+
+
+def test_a_follower_waits_for_a_place(house: House, asking: StillhouseClient):
+    house.full = 2
+    assert isinstance(list(asking.follow("job", "digits-abc123"))[-1].data, End)
+    assert len(house.asked) == 3
+
+
+def test_a_follower_that_finds_no_place_in_time_says_so(house: House, asking: StillhouseClient):
+    house.full = 1000
+    with pytest.raises(TooManyStreams, match="no place"):
+        list(asking.follow("job", "digits-abc123", give_up_s=0.0))

@@ -19,6 +19,7 @@ from services.stack.processes import free_ports
 from tests.services.control_plane.fakes import FakeRay, a_reconciler
 
 ADMIN_KEY = new_key(new_key_id())
+AUTHORIZED = {"Authorization": f"Bearer {ADMIN_KEY}"}
 """The operator's."""
 
 
@@ -69,7 +70,7 @@ async def house(redis: Redis, settings: Settings) -> AsyncIterator[FastAPI]:
 @pytest.fixture
 async def api(house: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """The operator's client of it."""
-    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    headers = AUTHORIZED
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(house), base_url="http://stillhouse", headers=headers
     ) as client:

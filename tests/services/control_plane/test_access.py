@@ -83,7 +83,9 @@ async def test_the_teams_own_key_is_let_in_everywhere_by_its_scope(house: FastAP
             continue
         answer = await matrix.ask(route, await matrix.key(scope))
         assert answer.status_code not in {401, 403}, (route, answer.text)
-        assert answer.status_code != 404 or named(route) <= {"job"}, (route, answer.text)
+        # a job may lack what is asked for, and nobody was to be told of a study's end
+        is_bare = named(route) <= {"job"} or route[1].endswith("/webhook")
+        assert answer.status_code != 404 or is_bare, (route, answer.text)
 
 
 async def test_an_admin_acts_for_a_team_that_it_names_and_nobody_else_does(matrix: Matrix):
