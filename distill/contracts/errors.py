@@ -3,10 +3,12 @@
     StillhouseError
     ├── InvalidSpec           what was asked can't be, and the field is known
     │   ├── UnknownTeacher    the job names a teacher that isn't there, or isn't READY
+    │   ├── KeyReused         the Idempotency-Key came before, with another request
     │   ├── TooLarge          the request is larger than the server takes
     │   └── NoRoom            the cluster can never hold what was asked
     ├── NotFound              no such thing
     ├── Conflict              the thing is in a state that doesn't allow it
+    │   └── InProgress        the request with this Idempotency-Key is still being answered
     ├── InvalidData           a data set can't be read, or isn't what the job file says
     ├── InvalidWeights        a weights file is torn, not safetensors, or doesn't fit the model
     ├── TeacherUnavailable    no replica of the teacher answers
@@ -98,6 +100,12 @@ class UnknownTeacher(InvalidSpec):
     code = "unknown_teacher"
 
 
+class KeyReused(InvalidSpec):
+    """The Idempotency-Key came before, with another request."""
+
+    code = "key_reused"
+
+
 class TooLarge(InvalidSpec):
     """The request is larger than the server takes."""
 
@@ -125,6 +133,13 @@ class Conflict(StillhouseError):
     code = "conflict"
     status = 409
     is_users = True
+
+
+class InProgress(Conflict):
+    """The request with this Idempotency-Key is still being answered. Asked again, it gets that answer."""
+
+    code = "in_progress"
+    is_users = False
 
 
 class InvalidData(StillhouseError):

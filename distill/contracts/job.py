@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from distill.contracts.base import InWords, Name, Spec
 from distill.contracts.datasets import DatasetSpec, NoLabels
 from distill.contracts.ensemble import EnsembleSpec, MeanProbability
+from distill.contracts.labels import Labels
 from distill.contracts.objective import LabelsTerm, Term
 from distill.contracts.schedules import extremes
 from distill.contracts.scheme import Offline, SchemeSpec
@@ -153,8 +154,8 @@ class JobSpec(Spec):
 
     version: Literal[1] = 1
     name: Name
-    labels: dict[str, str] = Field(default_factory=dict, max_length=32)
-    """The user's own key-value marks."""
+    labels: Labels = Field(default_factory=dict)
+    """The user's own marks, by which lists are narrowed; they change nothing of what is learned."""
     dataset: DatasetSpec
     student: StudentSpec
     teachers: tuple[TeacherUse, ...] = Field(default=(), max_length=16)

@@ -15,6 +15,8 @@ from services.control_plane import problems
 from services.control_plane.context import Context
 from services.control_plane.guarded import guarded
 from services.control_plane.limits import BodyLimit
+from services.control_plane.listing import Listing
+from services.control_plane.once import Once
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
@@ -66,6 +68,8 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
     blocking = Redis.from_url(url, decode_responses=True, socket_timeout=30, socket_connect_timeout=2)
     store = Store(redis)
     await store.check_schema()
+    listing = Listing(store, redis)
+    await listing.make_lists()
     ray = RayRest(settings.ray_dashboard, settings.ray_token_path)
     reserved = Reservations(redis, door=settings.door)
     reconciler = Reconciler(
@@ -73,8 +77,8 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
         storage=settings.node.storage, teacher_idle_s=settings.teacher_idle_s, door_port=settings.door_port,
     )  # fmt: skip
     context = Context(
-        settings=settings, redis=redis, blocking_redis=blocking, store=store, ray=ray, reservations=reserved,
-        reconciler=reconciler,
+        settings=settings, redis=redis, blocking_redis=blocking, store=store, listing=listing, once=Once(redis), ray=ray,
+        reservations=reserved, reconciler=reconciler,
     )  # fmt: skip
     tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(_apply_for_ever(store, blocking, reconciler))]
     try:

@@ -13,13 +13,13 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from distill.contracts.base import Stored
-from distill.contracts.errors import DependencyDown, Problem, StillhouseError
+from distill.contracts.errors import DependencyDown, InProgress, Problem, StillhouseError
 from distill.contracts.explain import explain
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_S = "5"
+RETRY_AFTER_S, SOON_S = "5", "1"
 CODES = {404: "not_found", 405: "method_not_allowed", 409: "conflict", 413: "too_large", 416: "range_not_satisfiable"}
 
 
@@ -84,6 +84,8 @@ def answer(
     more = dict(headers or {})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         more["Retry-After"] = RETRY_AFTER_S
+    if problem.code == InProgress.code:
+        more["Retry-After"] = SOON_S
     return JSONResponse(document.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=more)
 
 
