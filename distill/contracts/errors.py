@@ -54,6 +54,8 @@ class StillhouseError(Exception):
     status: ClassVar[int] = 500
     is_users: ClassVar[bool] = False
     """True where trying again without a change can't help."""
+    retry_after_s: float | None = None
+    """When the same request may be sent again, where that is known: the ``Retry-After`` of an answer."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -140,6 +142,7 @@ class InProgress(Conflict):
 
     code = "in_progress"
     is_users = False
+    retry_after_s = 1.0
 
 
 class InvalidData(StillhouseError):

@@ -104,8 +104,6 @@ class Once:
         if stored is None:
             raise in_progress()
         found = Kept.model_validate_json(stored)
-        if found.token == ticket.token:  # marked by us; Redis' reply was lost, and the client asked it again
-            return None
         if found.request != ticket.request:
             raise KeyReused(
                 f"this {HEADER} came before with another request, and stands for that one for a day; take a fresh key",

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents: one place where an exception becomes an answer."""
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -13,13 +14,13 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from distill.contracts.base import Stored
-from distill.contracts.errors import DependencyDown, InProgress, Problem, StillhouseError
+from distill.contracts.errors import DependencyDown, Problem, StillhouseError
 from distill.contracts.explain import explain
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_S, SOON_S = "5", "1"
+RETRY_AFTER_S = "5"
 CODES = {404: "not_found", 405: "method_not_allowed", 409: "conflict", 413: "too_large", 416: "range_not_satisfiable"}
 
 
@@ -44,7 +45,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(StillhouseError)
     async def known(_: Request, error: StillhouseError) -> JSONResponse:
-        return answer(error.status, error.problem())
+        later = {} if error.retry_after_s is None else {"Retry-After": f"{math.ceil(error.retry_after_s)}"}
+        return answer(error.status, error.problem(), headers=later)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -83,9 +85,7 @@ def answer(
     )
     more = dict(headers or {})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        more["Retry-After"] = RETRY_AFTER_S
-    if problem.code == InProgress.code:
-        more["Retry-After"] = SOON_S
+        more.setdefault("Retry-After", RETRY_AFTER_S)
     return JSONResponse(document.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=more)
 
 

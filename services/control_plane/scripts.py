@@ -1,14 +1,12 @@
 """The Lua steps that change records: each does all of a change, or nothing."""
 
 FENCE = """
--- Whether the request whose Idempotency-Key leads to the key `kept` may act: 'yes', 'done' if it has done so already
--- and only its reply was lost, 'no' if it was thought dead. A request without such a key always may.
-local function fence(kept, token)
-  if kept == '' then return 'yes' end
+-- Whether a request may act: it has no Idempotency-Key, or the key `kept` says that this one, and no other, answers it.
+local function may_act(kept, token)
+  if kept == '' then return true end
   local found = redis.call('GET', kept)
-  local answer = found and cjson.decode(found) or {}
-  if answer.token ~= token then return 'no' end
-  return answer.status == cjson.null and 'yes' or 'done'
+  local marker = found and cjson.decode(found)
+  return marker and marker.token == token and marker.status == cjson.null
 end
 """
 
@@ -21,14 +19,10 @@ CREATE = (
 --       directive ('' if none), baselines ('' if none); then the lists that hold them
 -- ARGV: token, answer JSON, milliseconds that it is kept, number of records; for each record 6 values: record JSON,
 --       score, identity, event JSON ('' if none), directive JSON, reuse digest; then the place in each list
-local allowed = fence(KEYS[1], ARGV[1])
-if allowed == 'no' then return -1 end
-if allowed == 'done' then return 1 end
+if not may_act(KEYS[1], ARGV[1]) then return -1 end
 local count = tonumber(ARGV[4])
 for i = 0, count - 1 do
-  local stored = redis.call('GET', KEYS[i * 7 + 2])
-  if i == 0 and stored == ARGV[5] then return 1 end  -- made by this very call, whose reply was lost
-  if stored then return 0 end
+  if redis.call('EXISTS', KEYS[i * 7 + 2]) == 1 then return 0 end
 end
 for i = 0, count - 1 do
   local record, index, active, events = KEYS[i * 7 + 2], KEYS[i * 7 + 3], KEYS[i * 7 + 4], KEYS[i * 7 + 5]
@@ -66,7 +60,7 @@ APPLY = (
 local stored = redis.call('GET', KEYS[1])
 if not stored then return -1 end
 if cjson.decode(stored).applied_id ~= ARGV[1] then return 0 end
-if fence(KEYS[9], ARGV[9]) == 'no' then
+if not may_act(KEYS[9], ARGV[9]) then
   redis.call('XDEL', KEYS[2], ARGV[2])
   return 0
 end
@@ -93,9 +87,7 @@ RESERVE = (
 -- Keep a new reservation, its place in the index, and the answer. Returns 1, or -1 if the request was thought dead.
 -- KEYS: kept answer ('' if none), reservation, index
 -- ARGV: token, answer JSON, milliseconds that it is kept, reservation JSON, milliseconds that it lives, identity, score
-local allowed = fence(KEYS[1], ARGV[1])
-if allowed == 'no' then return -1 end
-if allowed == 'done' then return 1 end
+if not may_act(KEYS[1], ARGV[1]) then return -1 end
 redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
 redis.call('ZADD', KEYS[3], ARGV[7], ARGV[6])
 if KEYS[1] ~= '' then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
@@ -108,7 +100,7 @@ RELEASE = (
     + """
 -- Forget that a request with this Idempotency-Key is being answered: it failed, and may be tried again.
 -- KEYS: kept answer; ARGV: token
-if fence(KEYS[1], ARGV[1]) == 'yes' then redis.call('DEL', KEYS[1]) end
+if may_act(KEYS[1], ARGV[1]) then redis.call('DEL', KEYS[1]) end
 return 1
 """
 )
