@@ -37,8 +37,8 @@ Kind = Literal["job", "study"]
 Page = TypeVar("Page", JobPage, StudyPage)
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 LOG_POLL_S = 1.0
-PATIENCE_S = 30.0
-"""A server that dies in the middle of an answer may say for 20 s that it still gives it."""
+PATIENCE_S = 45.0
+"""A server that dies in the middle of an answer leaves word for 30 s that it still gives it."""
 
 
 class StillhouseClient:

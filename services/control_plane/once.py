@@ -26,8 +26,8 @@ HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotent-Replayed"
 MAX_KEY = 255
 KEPT_MS = 24 * 3600 * 1000
-MARKER_MS = 20_000
-"""A control plane that dies in the middle leaves a marker for so long; one that takes longer makes nothing."""
+MARKER_MS = 30_000
+"""A control plane that dies in the middle leaves a marker for so long; a request that takes longer makes nothing."""
 RELEASE_S = 1.0
 
 

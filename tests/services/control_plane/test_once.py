@@ -15,6 +15,7 @@ from distill.contracts.job import JobSpec
 from distill.contracts.records import JobRecord
 from services.control_plane import examples
 from services.control_plane.main import create_app
+from services.control_plane.once import MARKER_MS
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
 from services.control_plane.submit import Submission
@@ -56,7 +57,7 @@ async def forget_markers(redis: Redis) -> None:
     """As their time to live does."""
     for key in await redis.keys("stillhouse:answer:*"):
         if json.loads(await redis.get(key))["status"] is None:
-            assert 0 < await redis.pttl(key) <= 20_000
+            assert 0 < await redis.pttl(key) <= MARKER_MS
             await redis.delete(key)
 
 
