@@ -77,27 +77,36 @@ class Listing:
         kinds: tuple[Kind, ...] = ("job", "study")
         for kind in kinds:
             identities = [str(one) for one in await self._redis.zrange(names.index_key(kind), 0, -1)]
-            for identity in identities:
-                try:
-                    await self._make_lists_of(kind, identity)
-                except ValueError:
-                    log.exception("the record of %s %s can't be read; it is in no list", kind, identity)
+            for first in range(0, len(identities), AT_ONCE):
+                await self._make_lists_of(kind, identities[first : first + AT_ONCE])
         await self._redis.set(names.LISTED_KEY, LISTS_VERSION)
 
-    async def _make_lists_of(self, kind: Kind, identity: str) -> None:
-        """Whoever changes the record meanwhile moves it in its lists too, so it is read again then."""
-        listed = 0
-        while not listed:
-            found = await (self._store.jobs([identity]) if kind == "job" else self._store.studies([identity]))
-            if not found:
-                return
-            record = found[0]
-            within = lists_of(record)
-            others = sorted(set(state_lists(record.team)) - set(within)) if kind == "job" else []
-            listed = await self._list(
-                keys=[names.record_key(kind, identity), *within, *others],
-                args=[record.revision, place_of(record), len(within)],
-            )
+    async def _make_lists_of(self, kind: Kind, identities: Sequence[str]) -> None:
+        """Whoever changes a record meanwhile moves it in its lists too, so it is read again then."""
+        left = identities
+        while left:
+            records = await self._readable(kind, left)
+            async with self._redis.pipeline(transaction=False) as asking:
+                for record in records:
+                    within = lists_of(record)
+                    others = sorted(set(state_lists(record.team)) - set(within)) if kind == "job" else []
+                    await self._list(
+                        keys=[names.record_key(kind, record.id), *within, *others],
+                        args=[record.revision, place_of(record), len(within)],
+                        client=asking,
+                    )
+                listed = await asking.execute()
+            left = [record.id for record, is_listed in zip(records, listed, strict=True) if not is_listed]
+
+    async def _readable(self, kind: Kind, identities: Sequence[str]) -> Sequence[JobRecord | StudyRecord]:
+        read = self._store.jobs if kind == "job" else self._store.studies
+        try:
+            return await read(identities)
+        except ValueError:
+            if len(identities) == 1:
+                log.exception("the record of %s %s can't be read; it is in no list", kind, identities[0])
+                return []
+        return [record for identity in identities for record in await self._readable(kind, [identity])]
 
     async def _page(
         self,
