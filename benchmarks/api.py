@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -110,11 +111,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--asked", type=int, default=400, help="how often each thing is asked for")
     given = parser.parse_args()
+    # as Ctrl-C does: what is started here must not outlive this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     machine = describe()
     with _a_house(given.jobs, given.asked) as house:
+        print(f"asking {house.url}", file=sys.stderr, flush=True)
         rows = [Row("make all lists anew, at a first start", [1000 * house.lists_made_s])]
         rows += [row for measure in MEASUREMENTS for row in measure(house)]
-    print(f"{machine['cpu']}, {machine['cores']} cores, load before {machine['load_before']}, {machine['date']}\n")
+    print(f"\n{machine['cpu']}, {machine['cores']} cores, load before {machine['load_before']}, {machine['date']}\n")
     print(table(rows))
     RESULTS.parent.mkdir(exist_ok=True)
     found = {row.what: {"p50_ms": row.percentile(0.5), "p99_ms": row.percentile(0.99)} for row in rows}
