@@ -1,7 +1,7 @@
 # Everything a fresh clone needs: `make demo`, `make test`. Needs make and Python 3.11 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo examples bench bench-full test test-all lint types imports clean
+.PHONY: help setup demo examples bench bench-full bench-api test test-all lint types imports clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -38,6 +38,9 @@ bench: setup  ## What the teacher pool costs and gains, against its goals: at mo
 
 bench-full: setup  ## The same in longer turns, without limit
 	$(BIN)/python -m benchmarks --full
+
+bench-api: setup  ## How long submitting and listing take at 10,000 jobs: about two minutes
+	$(BIN)/python -m benchmarks.api
 
 test: setup  ## All tests but the long ones; prints the ten slowest
 	$(BIN)/python -m pytest

@@ -3,12 +3,14 @@
     StillhouseError
     ├── InvalidSpec           what was asked can't be, and the field is known
     │   ├── UnknownTeacher    the job names a teacher that isn't there, or isn't READY
+    │   ├── KeyReused         the Idempotency-Key came before, with another request
     │   ├── TooLarge          the request is larger than the server takes
     │   └── NoRoom            the cluster can never hold what was asked
     ├── NotAuthenticated      no API key came with the request, or one that doesn't hold
     ├── Forbidden             the API key doesn't allow it
     ├── NotFound              no such thing
     ├── Conflict              the thing is in a state that doesn't allow it
+    │   └── InProgress        the request with this Idempotency-Key is still being answered
     ├── TooManyStreams        so much is followed already that no more may be for now
     ├── InvalidData           a data set can't be read, or isn't what the job file says
     ├── InvalidWeights        a weights file is torn, not safetensors, or doesn't fit the model
@@ -55,6 +57,8 @@ class StillhouseError(Exception):
     status: ClassVar[int] = 500
     is_users: ClassVar[bool] = False
     """True where trying again without a change can't help."""
+    retry_after_s: float | None = None
+    """When the same request may be sent again, where that is known: the ``Retry-After`` of an answer."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -101,6 +105,12 @@ class UnknownTeacher(InvalidSpec):
     code = "unknown_teacher"
 
 
+class KeyReused(InvalidSpec):
+    """The Idempotency-Key came before, with another request."""
+
+    code = "key_reused"
+
+
 class TooLarge(InvalidSpec):
     """The request is larger than the server takes."""
 
@@ -144,6 +154,14 @@ class Conflict(StillhouseError):
     code = "conflict"
     status = 409
     is_users = True
+
+
+class InProgress(Conflict):
+    """The request with this Idempotency-Key is still being answered. Asked again, it gets that answer."""
+
+    code = "in_progress"
+    is_users = False
+    retry_after_s = 1.0
 
 
 class TooManyStreams(StillhouseError):

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from distill.contracts.base import InWords, Name, Spec
 from distill.contracts.datasets import DatasetSpec, NoLabels
 from distill.contracts.ensemble import EnsembleSpec, MeanProbability
+from distill.contracts.labels import Labels
 from distill.contracts.notify import NotifySpec
 from distill.contracts.objective import LabelsTerm, Term
 from distill.contracts.schedules import extremes
@@ -154,8 +155,8 @@ class JobSpec(Spec):
 
     version: Literal[1] = 1
     name: Name
-    labels: dict[str, str] = Field(default_factory=dict, max_length=32)
-    """The user's own key-value marks."""
+    labels: Labels = Field(default_factory=dict)
+    """The user's own marks, by which lists are narrowed; they change nothing of what is learned."""
     priority: int = Field(default=0, ge=-100, le=100)
     """Among the jobs of one's own team that wait: higher ones start first. It changes nothing of what is trained."""
     dataset: DatasetSpec

@@ -43,6 +43,11 @@ def index_key(kind: Kind) -> str:
     return f"{PREFIX}{kind}s"
 
 
+def list_key(kind: Kind, team: str, which: str = "") -> str:
+    """Sorted set of places (`services.control_plane.lists`): a team's own; ``which`` narrows it to a state or a label."""
+    return f"{PREFIX}{kind}s:of:{team}{which and ':'}{which}"
+
+
 def active_key(kind: Kind) -> str:
     """Set of identities that are not final."""
     return f"{PREFIX}{kind}s:active"
@@ -51,6 +56,11 @@ def active_key(kind: Kind) -> str:
 def baselines_key(team: str) -> str:
     """Hash: digest of what decides a student that labels alone teach -> the newest job that trains it."""
     return f"{PREFIX}baselines:{team}"
+
+
+def answer_key(team: str, digest: str) -> str:
+    """What a request with an ``Idempotency-Key`` of that digest was answered, or that it still is: one JSON string."""
+    return f"{PREFIX}answer:{team}:{digest}"
 
 
 def webhook_key(kind: Kind, identity: str) -> str:
@@ -108,6 +118,9 @@ def usage_writer_key(writer: str) -> str:
 
 RECONCILER_KEY = f"{PREFIX}reconciler"
 """Lease of the one control plane that acts on Ray."""
+
+LISTED_KEY = f"{PREFIX}listed"
+"""Which making of the lists above every record is in; missing, or an older one: they are made anew at start."""
 
 SCHEMA_KEY = f"{PREFIX}schema"
 """The schema version of everything above."""

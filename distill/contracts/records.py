@@ -1,14 +1,15 @@
 """What the control plane keeps of jobs and studies, and what it wants of workers."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from distill.contracts.base import Digest, Name, Stored, Timestamp
 from distill.contracts.datasets import DatasetFacts
 from distill.contracts.errors import Problem
 from distill.contracts.job import JobSpec
+from distill.contracts.labels import fitting
 from distill.contracts.study import Child, StudySpec
 from distill.contracts.teachers import ResolvedTeacher
 
@@ -163,6 +164,12 @@ class JobRecord(Stored):
     updated_at: Timestamp
     ended_at: Timestamp | None = None
 
+    @field_validator("spec", mode="before")
+    @classmethod
+    def _without_labels_of_before(cls, spec: Any) -> Any:
+        """A record stays readable whatever marks an earlier version took."""
+        return _with_fitting_labels(spec) if isinstance(spec, dict) else spec
+
     @property
     def attempt(self) -> int:
         """The number of the newest attempt; 0 before the first."""
@@ -201,6 +208,13 @@ class StudyRecord(Stored):
     created_at: Timestamp
     updated_at: Timestamp
 
+    @field_validator("spec", mode="before")
+    @classmethod
+    def _without_labels_of_before(cls, spec: Any) -> Any:
+        """As a job's record has it."""
+        job = spec.get("job") if isinstance(spec, dict) else None
+        return spec | {"job": _with_fitting_labels(job)} if isinstance(job, dict) else spec
+
     def keys_of(self, role: Literal["student", "baseline"]) -> list[str]:
         """The keys of all students, or of all baselines."""
         return [key for key in self.jobs if (self.children[key].role if key in self.children else key) == role]
@@ -221,3 +235,7 @@ class Progress(Stored):
     rows_per_s: float | None = None
     eta_s: float | None = None
     at: Timestamp
+
+
+def _with_fitting_labels(job: dict[str, Any]) -> dict[str, Any]:
+    return job | {"labels": fitting(job["labels"])} if job.get("labels") else job

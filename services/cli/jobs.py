@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from distill.contracts.errors import InvalidSpec, NotFound
+from distill.contracts.labels import read_labels
 from distill.contracts.records import JobRecord, JobState
 from distill.contracts.study import StudySpec
 from services.cli.call import client_of, job_of, kind_of
 from services.cli.exit_codes import INTERRUPTED
+from services.cli.narrowing import Since, WithLabel, moment_of
 from services.cli.screen import Json, ago, say, show_json, show_line, show_markdown, show_table
 
 if TYPE_CHECKING:
@@ -73,12 +75,15 @@ def jobs(
     context: typer.Context,
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.", case_sensitive=False)] = None,
     study: Annotated[str | None, typer.Option(help="Only the jobs of this study.")] = None,
+    label: WithLabel = None,
+    since: Since = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """List jobs, the newest first: `stillhouse jobs --state running`."""
+    """List jobs, the newest first: `stillhouse jobs --state running --label owner=ada --since 2h`."""
     with client_of(context, as_json=as_json) as client:
-        found = list(islice(client.jobs(state=state, study=study), limit))
+        labels, after = read_labels(label or [], field="--label"), moment_of(since)
+        found = list(islice(client.jobs(state=state, study=study, labels=labels, created_after=after), limit))
     if as_json:
         show_json(found)
         return

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-from distill.contracts.records import StudyRecord
+from distill.contracts.labels import read_labels
+from distill.contracts.records import JobState, StudyRecord
 from services.cli.call import client_of, or_suggest
+from services.cli.narrowing import Since, WithLabel, moment_of
 from services.cli.screen import Json, ago, show_json, show_table
 
 FEW = 4
@@ -21,12 +23,16 @@ def register(app: typer.Typer) -> None:
 
 def studies(
     context: typer.Context,
+    state: Annotated[JobState | None, typer.Option(help="Only studies in this state.", case_sensitive=False)] = None,
+    label: WithLabel = None,
+    since: Since = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List studies, the newest first."""
     with client_of(context, as_json=as_json) as client:
-        found = list(islice(client.studies(), limit))
+        labels, after = read_labels(label or [], field="--label"), moment_of(since)
+        found = list(islice(client.studies(state=state, labels=labels, created_after=after), limit))
     if as_json:
         show_json(found)
         return

@@ -1,11 +1,12 @@
 """The one public door to a Stillhouse server."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -40,7 +41,11 @@ from services.control_plane.views import (
 )
 
 Kind = Literal["job", "study"]
+Page = TypeVar("Page", JobPage, StudyPage)
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
 LOG_POLL_S = 1.0
+PATIENCE_S = 45.0
+"""A server that dies in the middle of an answer leaves word for 30 s that it still gives it."""
 
 
 class StillhouseClient:
@@ -49,17 +54,27 @@ class StillhouseClient:
     Without ``url`` it finds the server itself, without ``key`` its API key (`services.client.where`): this machine's own
     stack needs neither. ``team`` says in whose name an admin asks; left out: the key's own.
 
+    What makes something is sent with a fresh ``Idempotency-Key``, and again where the connection breaks: it is made once.
+    With a ``key`` of your own that holds across clients and their restarts, for a day.
+
     Every method may raise:
         DependencyDown: the server doesn't answer, or one of its own dependencies doesn't.
         StillhouseError: the server refused; the class says why, ``details`` name the field.
     """
 
     def __init__(
-        self, url: str | None = None, *, key: str | None = None, team: str | None = None, timeout_s: float = 30.0
+        self,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        team: str | None = None,
+        timeout_s: float = 30.0,
+        patience_s: float = PATIENCE_S,
     ) -> None:
+        """``patience_s``: how long one thing that is to be made is asked for again where connection or server fails."""
         found = find_server(url)
-        self._wire = Wire(found, timeout_s=timeout_s, key=key or find_key(found), team=team)
-        self._again = partial(StillhouseClient, found, key=key, team=team, timeout_s=timeout_s)
+        self._wire = Wire(found, timeout_s=timeout_s, patience_s=patience_s, key=key or find_key(found), team=team)
+        self._again = partial(StillhouseClient, found, key=key, team=team, timeout_s=timeout_s, patience_s=patience_s)
 
     @property
     def url(self) -> str:
@@ -84,24 +99,28 @@ class StillhouseClient:
 
     # Jobs
 
-    def submit_job(self, spec: JobSpec) -> JobRecord:
+    def submit_job(self, spec: JobSpec, *, key: str | None = None) -> JobRecord:
         """Queue a job."""
-        return self._wire.ask(JobRecord, "POST", "/v1/jobs", body=spec.model_dump(mode="json"))
+        return self._wire.make(JobRecord, "/v1/jobs", body=spec.model_dump(mode="json"), key=key)
 
     def job(self, job: str) -> JobRecord:
         """The stored record."""
         return self._wire.ask(JobRecord, "GET", _path("job", job))
 
-    def jobs(self, *, state: JobState | None = None, study: str | None = None) -> Iterator[JobRecord]:
-        """Jobs, newest first, page after page."""
-        cursor = None
-        while True:
-            query = {"state": state and state.value, "study": study, "cursor": cursor}
-            page = self._wire.ask(JobPage, "GET", "/v1/jobs", query=query)
+    def jobs(
+        self,
+        *,
+        state: JobState | None = None,
+        study: str | None = None,
+        labels: Mapping[str, str] = NO_LABELS,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        team: str | None = None,
+    ) -> Iterator[JobRecord]:
+        """Jobs, newest first, page after page; what they are narrowed to must all hold."""
+        query = _narrowed(state, labels, created_after, created_before, team) | {"study": study}
+        for page in self._pages(JobPage, "/v1/jobs", query):
             yield from page.items
-            cursor = page.next
-            if cursor is None:
-                return
 
     def cancel_job(self, job: str) -> JobRecord:
         """Ask a job to end, keeping a checkpoint."""
@@ -125,23 +144,27 @@ class StillhouseClient:
 
     # Studies
 
-    def submit_study(self, spec: StudySpec) -> StudyView:
+    def submit_study(self, spec: StudySpec, *, key: str | None = None) -> StudyView:
         """Queue a study and its jobs."""
-        return self._wire.ask(StudyView, "POST", "/v1/studies", body=spec.model_dump(mode="json"))
+        return self._wire.make(StudyView, "/v1/studies", body=spec.model_dump(mode="json"), key=key)
 
     def study(self, study: str) -> StudyView:
         """The study, its jobs and its state."""
         return self._wire.ask(StudyView, "GET", _path("study", study))
 
-    def studies(self) -> Iterator[StudyView]:
-        """Studies, newest first, page after page."""
-        cursor = None
-        while True:
-            page = self._wire.ask(StudyPage, "GET", "/v1/studies", query={"cursor": cursor})
+    def studies(
+        self,
+        *,
+        state: JobState | None = None,
+        labels: Mapping[str, str] = NO_LABELS,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        team: str | None = None,
+    ) -> Iterator[StudyView]:
+        """Studies, newest first, page after page; what they are narrowed to must all hold."""
+        query = _narrowed(state, labels, created_after, created_before, team)
+        for page in self._pages(StudyPage, "/v1/studies", query):
             yield from page.items
-            cursor = page.next
-            if cursor is None:
-                return
 
     def cancel_study(self, study: str) -> StudyView:
         """Ask every job of a study to end."""
@@ -264,7 +287,7 @@ class StillhouseClient:
         Raises:
             Conflict: the name is taken.
         """
-        return self._wire.ask(TeacherRecord, "POST", "/v1/teachers", body=spec.model_dump(mode="json"))
+        return self._wire.make(TeacherRecord, "/v1/teachers", body=spec.model_dump(mode="json"))
 
     def teachers(self) -> list[TeacherRecord]:
         """The team's teachers, and those that are shared."""
@@ -274,10 +297,10 @@ class StillhouseClient:
         """One teacher, with its versions and aliases."""
         return self._wire.ask(TeacherRecord, "GET", f"/v1/teachers/{quote(name, safe='')}")
 
-    def publish(self, name: str, spec: TeacherVersionSpec) -> TeacherVersion:
+    def publish(self, name: str, spec: TeacherVersionSpec, *, key: str | None = None) -> TeacherVersion:
         """Make the next version; it is CHECKING until a process has tried it."""
         path = f"/v1/teachers/{quote(name, safe='')}/versions"
-        return self._wire.ask(TeacherVersion, "POST", path, body=spec.model_dump(mode="json"))
+        return self._wire.make(TeacherVersion, path, body=spec.model_dump(mode="json"), key=key)
 
     def teacher_version(self, name: str, version: int) -> TeacherVersion:
         """One version: its state, and its manifest once it is READY."""
@@ -309,7 +332,7 @@ class StillhouseClient:
             UnknownTeacher: no such version, or it isn't READY.
             NoRoom: the cluster can never hold it.
         """
-        return self._wire.ask(Reservation, "POST", "/v1/reservations", body=spec.model_dump(mode="json"))
+        return self._wire.make(Reservation, "/v1/reservations", body=spec.model_dump(mode="json"))
 
     def renew_reservation(self, reservation: str) -> Reservation:
         """Let it live on.
@@ -376,6 +399,31 @@ class StillhouseClient:
             Conflict: it is the last admin key.
         """
         return self._wire.ask(KeyView, "DELETE", f"/v1/keys/{quote(key, safe='')}")
+
+    def _pages(self, model: type[Page], path: str, query: Mapping[str, Any]) -> Iterator[Page]:
+        cursor: str | None = None
+        while True:
+            page = self._wire.ask(model, "GET", path, query={**query, "cursor": cursor})
+            yield page
+            cursor = page.next
+            if cursor is None:
+                return
+
+
+def _narrowed(
+    state: JobState | None,
+    labels: Mapping[str, str],
+    created_after: datetime | None,
+    created_before: datetime | None,
+    team: str | None,
+) -> dict[str, Any]:
+    return {
+        "state": state and state.value,
+        "label": [f"{key}={value}" for key, value in labels.items()] or None,
+        "created_after": created_after and created_after.isoformat(),
+        "created_before": created_before and created_before.isoformat(),
+        "team": team,
+    }
 
 
 def _path(kind: Kind, identity: str, *more: str) -> str:

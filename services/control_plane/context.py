@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Query, Request, Security
+from fastapi import Depends, Header, Query, Request, Security
 from fastapi.security import HTTPBearer
 from redis.asyncio import Redis
 
@@ -13,6 +13,8 @@ from distill.contracts.keys import KeyRecord, Scope
 from services.control_plane.following import Slots
 from services.control_plane.hub import Hub
 from services.control_plane.keys import Keys
+from services.control_plane.listing import Listing
+from services.control_plane.once import HEADER, MAX_KEY, Asked, Once, digest_of_request
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
@@ -52,6 +54,8 @@ class Context:
     """For blocking reads: its sockets wait longer."""
     store: Store
     keys: Keys
+    listing: Listing
+    once: Once
     ray: RayRest
     reservations: Reservations
     reconciler: Reconciler
@@ -90,5 +94,22 @@ async def get_caller(
     return Caller(team or key.team, key.id, key.scopes)
 
 
+async def get_asked(
+    request: Request,
+    key: Annotated[
+        str | None,
+        Header(
+            alias=HEADER, min_length=1, max_length=MAX_KEY,
+            description="Any text of your choice, a fresh one for each thing that is to be made. The same request with "
+            "the same key makes nothing twice: for a day it gets the first answer again, with `Idempotent-Replayed: "
+            "true`. Another request with the key gets 422; while the first is being answered, 409 with `Retry-After`.",
+        ),
+    ] = None,
+) -> Asked:  # fmt: skip
+    """What is asked, for routes that make something."""
+    return Asked(key, digest_of_request(request.method, request.url.path, await request.body()))
+
+
 Parts = Annotated[Context, Depends(get_context)]
 Who = Annotated[Caller, Depends(get_caller)]
+AskedOnce = Annotated[Asked, Depends(get_asked)]

@@ -21,6 +21,8 @@ from services.control_plane.guarded import guarded
 from services.control_plane.hub import Hub
 from services.control_plane.keys import Keys
 from services.control_plane.limits import BodyLimit
+from services.control_plane.listing import Listing
+from services.control_plane.once import Once
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
@@ -79,6 +81,8 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
     redis, blocking = open_redis(url), open_redis(url, socket_timeout_s=30)
     store = Store(redis)
     await store.check_schema()
+    listing = Listing(store, redis)
+    await listing.make_lists()
     keys = Keys(redis)
     if settings.admin_key is not None:
         await keys.enter_first(settings.admin_key, team=TEAM)
@@ -91,8 +95,8 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
         webhooks=webhooks,
     )  # fmt: skip
     context = Context(
-        settings=settings, redis=redis, blocking_redis=blocking, store=store, keys=keys, ray=ray,
-        reservations=reserved, reconciler=reconciler, hub=Hub(blocking),
+        settings=settings, redis=redis, blocking_redis=blocking, store=store, keys=keys, listing=listing,
+        once=Once(redis), ray=ray, reservations=reserved, reconciler=reconciler, hub=Hub(blocking),
         slots=Slots(of_all=settings.max_streams, of_team=settings.max_team_streams),
     )  # fmt: skip
     tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(_apply_for_ever(store, blocking, reconciler))]

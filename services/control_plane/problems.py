@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents: one place where an exception becomes an answer."""
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -72,8 +73,12 @@ def install(app: FastAPI) -> None:
 
 def answer_to(error: StillhouseError) -> JSONResponse:
     """The problem document for ``error``; one about API keys says what kind is wanted, as RFC 6750 has it."""
-    challenge = challenge_of(error)
-    return answer(error.status, error.problem(), headers={"WWW-Authenticate": challenge} if challenge else None)
+    headers = {}
+    if challenge := challenge_of(error):
+        headers["WWW-Authenticate"] = challenge
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = f"{math.ceil(error.retry_after_s)}"
+    return answer(error.status, error.problem(), headers=headers)
 
 
 def answer(
@@ -90,7 +95,7 @@ def answer(
     )
     more = dict(headers or {})
     if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
-        more["Retry-After"] = RETRY_AFTER_S
+        more.setdefault("Retry-After", RETRY_AFTER_S)
     return JSONResponse(document.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=more)
 
 

@@ -10,6 +10,8 @@ from distill.contracts.base import now
 from distill.contracts.errors import NotFound
 from distill.contracts.pool import Reservation
 from distill.contracts.teachers import ResolvedTeacher
+from services.control_plane import scripts
+from services.control_plane.once import KEPT_MS, UNKEPT, Kept, in_progress
 
 LIVES_S = 30.0
 """After this, a caller that died or lost its way no longer holds a teacher; renew every 10 s to be safe."""
@@ -21,23 +23,45 @@ class Reservations:
     def __init__(self, redis: Redis, *, door: str) -> None:
         """``door`` is the base URL that callers are told."""
         self._redis = redis
+        self._reserve = redis.register_script(scripts.RESERVE)
         self._door = door
 
-    async def create(self, teacher: ResolvedTeacher, *, team: str, rows_per_s: float) -> Reservation:
-        """Begin one."""
+    def new(self, teacher: ResolvedTeacher, *, team: str, rows_per_s: float) -> Reservation:
+        """One that begins now, and isn't kept yet."""
         moment = now()
-        reservation = Reservation(
+        return Reservation(
             id=_new_identity(teacher.name), team=team, teacher=teacher, rows_per_s=rows_per_s, created_at=moment,
             expires_at=moment + timedelta(seconds=LIVES_S), door=self._door,
         )  # fmt: skip
-        await self._keep(reservation, anew=True)
+
+    async def create(self, teacher: ResolvedTeacher, *, team: str, rows_per_s: float) -> Reservation:
+        """Begin one."""
+        reservation = self.new(teacher, team=team, rows_per_s=rows_per_s)
+        await self.keep(reservation)
         return reservation
+
+    async def keep(self, reservation: Reservation, *, answer: Kept = UNKEPT) -> None:
+        """Let a new one live, and keep the answer of the request that asked for it, in one step.
+
+        Raises:
+            InProgress: the request was thought dead, and another one with its key has taken its place.
+        """
+        text = answer.model_dump_json() if answer.key else ""
+        expires, milliseconds = reservation.expires_at.timestamp(), int(LIVES_S * 1000)
+        kept = await self._reserve(
+            keys=[answer.key, names.reservation_key(reservation.id), names.RESERVATIONS_KEY],
+            args=[answer.token, text, KEPT_MS, reservation.model_dump_json(), milliseconds, reservation.id, expires],
+        )
+        if kept == -1:
+            raise in_progress()
 
     async def renew(self, identity: str) -> Reservation:
         """Let it live for another `LIVES_S` from now. Raises NotFound."""
         renewed = (await self.read(identity)).model_copy(update={"expires_at": now() + timedelta(seconds=LIVES_S)})
-        if not await self._keep(renewed, anew=False):
+        key, milliseconds = names.reservation_key(identity), int(LIVES_S * 1000)
+        if not await self._redis.set(key, renewed.model_dump_json(), px=milliseconds, xx=True):
             raise no_reservation(identity)
+        await self._redis.zadd(names.RESERVATIONS_KEY, {identity: renewed.expires_at.timestamp()})
         return renewed
 
     async def end(self, identity: str) -> None:
@@ -61,15 +85,6 @@ class Reservations:
         stored = await self._redis.mget(keys) if keys else []
         found = [Reservation.model_validate_json(text) for text in stored if text is not None]
         return sorted(found, key=lambda one: (one.created_at, one.id))
-
-    async def _keep(self, reservation: Reservation, *, anew: bool) -> bool:
-        """Store it; False where an old one was to be stored, and it has ended meanwhile."""
-        key, text = names.reservation_key(reservation.id), reservation.model_dump_json()
-        milliseconds = int(LIVES_S * 1000)
-        if not await self._redis.set(key, text, px=milliseconds, nx=anew, xx=not anew):
-            return False
-        await self._redis.zadd(names.RESERVATIONS_KEY, {reservation.id: reservation.expires_at.timestamp()})
-        return True
 
 
 def _new_identity(teacher: str) -> str:

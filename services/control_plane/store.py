@@ -1,6 +1,5 @@
 """Records in Redis: read them, make them, and apply what their inboxes hold. Nothing else writes a record."""
 
-import base64
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from redis.asyncio import Redis
 
 from distill.contracts import names
 from distill.contracts.base import Stored
-from distill.contracts.errors import Conflict, InvalidSpec, NotFound
+from distill.contracts.errors import Conflict, NotFound
 from distill.contracts.events import Event
 from distill.contracts.facts import FACT, BaselinesReused, Fact, JobCreated
 from distill.contracts.names import Kind
@@ -17,6 +16,8 @@ from distill.contracts.records import JobRecord, JobState, StudyRecord, Wish
 from distill.contracts.teachers import TeacherRecord
 from services.control_plane import scripts
 from services.control_plane.life import apply_fact
+from services.control_plane.lists import lists_of, place_of, state_list
+from services.control_plane.once import KEPT_MS, UNKEPT, Kept, in_progress
 from services.control_plane.registry import apply_study_fact, apply_teacher_fact
 
 log = logging.getLogger(__name__)
@@ -81,21 +82,6 @@ class Store:
         """Identities whose records still need care, sorted."""
         return sorted(str(one) for one in await self._redis.smembers(names.active_key(kind)))
 
-    async def page(self, kind: Kind, *, limit: int, cursor: str | None) -> tuple[list[str], str | None]:
-        """Identities, newest first, and the cursor of the next page; stable while new ones are made.
-
-        Raises:
-            InvalidSpec: the cursor is not one of ours.
-        """
-        key = names.index_key(kind)
-        start = 0
-        if cursor is not None:
-            rank: Any = await self._redis.zrevrank(key, _decode_cursor(cursor))
-            start = 0 if rank is None else rank + 1
-        found = [str(one) for one in await self._redis.zrevrange(key, start, start + limit)]
-        more = len(found) > limit
-        return found[:limit], _encode_cursor(found[limit - 1]) if more else None
-
     async def reusable(self, team: str, digest: str) -> JobRecord | None:
         """A job of the team with this ``reuse_digest`` that has left its student, or still may."""
         identity = await self._redis.hget(names.baselines_key(team), digest)
@@ -103,11 +89,14 @@ class Store:
         is_there = [job for job in found if job.state is JobState.SUCCEEDED or _may_succeed(job)]
         return is_there[0] if is_there else None
 
-    async def create_jobs(self, jobs: Sequence[JobRecord], study: StudyRecord | None = None) -> None:
+    async def create_jobs(
+        self, jobs: Sequence[JobRecord], study: StudyRecord | None = None, *, answer: Kept = UNKEPT
+    ) -> None:
         """Make the jobs, and the study that owns them, in one step; the study's other jobs are there already.
 
         Raises:
             Conflict: one of the identities exists.
+            InProgress: the request was thought dead, and another one with its key has taken its place.
         """
         keys: list[str] = []
         args: list[str | float] = []
@@ -127,28 +116,34 @@ class Store:
                 job.directive().model_dump_json(),
                 job.reuse_digest or "",
             ]
-        if not await self._create(keys=keys, args=args):
+        records: list[JobRecord | StudyRecord] = [*([study] if study else []), *jobs]
+        lists = [(key, place_of(record)) for record in records for key in lists_of(record)]
+        if not await self._make(answer, keys, args, lists):
             taken = ", ".join(job.id for job in jobs)
             raise Conflict(f"one of {taken} exists already, and nothing was stored; submit again")
 
-    async def create_teacher(self, teacher: TeacherRecord) -> None:
+    async def create_teacher(self, teacher: TeacherRecord, *, answer: Kept = UNKEPT) -> None:
         """Make a teacher without versions.
 
         Raises:
             Conflict: the name is taken.
+            InProgress: as `create_jobs`.
         """
         keys = [*_record_keys("teacher", teacher.name), names.events_key("teacher", teacher.name), "", "", ""]
         args: list[str | float] = [teacher.model_dump_json(), teacher.created_at.timestamp(), teacher.name, "", "", ""]
-        if not await self._create(keys=keys, args=args):
+        if not await self._make(answer, keys, args, []):
             raise Conflict(
                 f"a teacher named {teacher.name} exists already; publish a new version of it, if it is your team's",
                 field="name",
                 got=teacher.name,
             )
 
-    async def append(self, kind: Kind, identity: str, fact: Fact) -> None:
-        """Put a fact of ours into the inbox, and apply what waits there."""
-        await self._redis.xadd(names.inbox_key(kind, identity), {"fact": fact.model_dump_json()})
+    async def append(self, kind: Kind, identity: str, fact: Fact, *, answer: Kept = UNKEPT) -> None:
+        """Put a fact of ours into the inbox, and apply what waits there; whoever applies it keeps the answer too."""
+        entry: Any = {"fact": fact.model_dump_json()}
+        if answer.key:
+            entry["answer"] = answer.model_dump_json()
+        await self._redis.xadd(names.inbox_key(kind, identity), entry)
         await self.apply_pending(kind, identity)
 
     async def apply_pending(self, kind: Kind, identity: str) -> int:
@@ -161,6 +156,19 @@ class Store:
                 return changed
             changed += await self._apply_entry(kind, _parse(kind, str(stored)), *entries[0])
 
+    async def _make(
+        self, answer: Kept, keys: Sequence[str], args: Sequence[str | float], lists: Sequence[tuple[str, str]]
+    ) -> bool:
+        """Whether all are made now; False where one exists already."""
+        fence: list[str | int] = [answer.token, answer.model_dump_json() if answer.key else "", KEPT_MS]
+        made = await self._create(
+            keys=[answer.key, *keys, *(key for key, _ in lists)],
+            args=[*fence, len(keys) // 7, *args, *(place for _, place in lists)],
+        )
+        if made == -1:
+            raise in_progress()
+        return bool(made)
+
     async def _apply_entry(self, kind: Kind, record: Record, entry: str, fields: dict[str, str]) -> int:
         fact = _read_fact(kind, fields)
         applied = record if fact is None else apply_to(record, fact)
@@ -168,6 +176,7 @@ class Store:
         new: Record = applied.model_copy(update={"applied_id": entry, "revision": record.revision + int(changed)})
         identity = record.name if isinstance(record, TeacherRecord) else record.id
         group = names.events_key("study", new.study) if isinstance(new, JobRecord) and new.study else ""
+        answer = Kept.model_validate_json(fields["answer"]) if "answer" in fields else UNKEPT
         keys = [
             names.record_key(kind, identity),
             names.inbox_key(kind, identity),
@@ -175,6 +184,9 @@ class Store:
             group,
             names.active_key(kind),
             names.directive_key(identity) if isinstance(new, JobRecord) else "",
+            state_list(record) if isinstance(record, JobRecord) else "",
+            state_list(new) if isinstance(new, JobRecord) else "",
+            answer.key,
             names.WEBHOOKS_KEY if changed and _is_to_be_told(new) else "",
         ]
         args = [
@@ -185,6 +197,10 @@ class Store:
             identity,
             "1" if _needs_no_care(new) else "0",
             new.directive().model_dump_json() if isinstance(new, JobRecord) else "",
+            place_of(new) if isinstance(new, JobRecord) else "",
+            answer.token,
+            fields.get("answer", ""),
+            KEPT_MS,
             f"{kind}:{identity}",
             new.updated_at.timestamp(),
         ]
@@ -275,14 +291,3 @@ def _reuses(study: StudyRecord, jobs: Sequence[JobRecord]) -> str:
 
 def _record_keys(kind: Kind, identity: str) -> list[str]:
     return [names.record_key(kind, identity), names.index_key(kind), names.active_key(kind)]
-
-
-def _encode_cursor(identity: str) -> str:
-    return base64.urlsafe_b64encode(identity.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> str:
-    try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except ValueError as error:
-        raise InvalidSpec("the cursor is not one that this API gave", field="cursor", got=cursor) from error

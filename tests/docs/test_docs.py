@@ -223,19 +223,15 @@ def test_every_redis_key_is_told():
     keys = [
         *(make(kind, "<id>") for make in (names.record_key, names.inbox_key, names.events_key, names.webhook_key)),
         *(make("<id>") for make in (names.progress_key, names.directive_key, names.lease_key)),
-        *(make(kind) for make in (names.index_key, names.active_key)),
-        names.baselines_key("<team>"),
-        *(
-            names.TEAM_WEIGHTS_KEY,
-            names.TEAMS_KEY,
-            names.TEAM_ACCOUNTS_KEY,
-            names.RESERVATIONS_KEY,
-            names.reservation_key("<id>"),
-        ),
-        *(names.KEYS_KEY, names.key_key("<id>")),
+        names.index_key(kind),
+        *(names.list_key(kind, "<team>"), names.list_key(kind, "<team>", "<which>")),
+        names.active_key(kind),
+        *(names.baselines_key("<team>"), names.answer_key("<team>", "<digest>")),
+        *(names.TEAM_WEIGHTS_KEY, names.TEAMS_KEY, names.TEAM_ACCOUNTS_KEY),
+        *(names.RESERVATIONS_KEY, names.reservation_key("<id>"), names.KEYS_KEY, names.key_key("<id>")),
         *(names.load_key("<application>"), names.usage_key("<team>", "<month>"), names.usage_writer_key("<id>")),
         names.WEBHOOKS_KEY,
-        *(names.WAKE_KEY, names.RECONCILER_KEY, names.SCHEMA_KEY),
+        *(names.WAKE_KEY, names.RECONCILER_KEY, names.LISTED_KEY, names.SCHEMA_KEY),
     ]
     assert re.findall(r"^\| `(stillhouse:\S+)` \|", ARCHITECTURE, re.M) == keys
 

@@ -17,18 +17,19 @@ from distill.contracts.records import JobRecord, JobState, Wish
 from services.control_plane import examples
 from services.control_plane.access import guarded_by
 from services.control_plane.artifacts import find_artifact, list_artifacts, list_snapshots, send_file
-from services.control_plane.context import Context, Parts, Who
+from services.control_plane.context import AskedOnce, Context, Parts, Who
 from services.control_plane.following import EventStream, LogStream
 from services.control_plane.logs import follow_log, read_log, whole_characters
+from services.control_plane.once import Kept
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_job
+from services.control_plane.routes.narrowing import Cursor, Limit, Narrowed
 from services.control_plane.streams import follow, last_event_id
 from services.control_plane.views import ArtifactList, JobPage, JobPriority, LogPage, SnapshotList
 from services.control_plane.webhooks.outbox import read_delivery
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=guarded_by(reads="read", changes="submit"))
 
-Limit = Annotated[int, Query(ge=1, le=200)]
 ReportFormat = Annotated[Literal["json", "markdown"], Query(alias="format")]
 REPORT_FILES = {"json": "report.json", "markdown": "report.md"}
 
@@ -53,44 +54,40 @@ async def log_slot(parts: Parts, who: Who, follow_on: Follow = False) -> AsyncIt
         yield
 
 
-@router.post("", status_code=202, responses=documented(413))
+@router.post("", status_code=202, response_model=JobRecord, responses=documented(409, 413))
 async def submit(
-    spec: Annotated[JobSpec, Body(openapi_examples=examples.JOBS)], parts: Parts, who: Who, response: Response
-) -> JobRecord:
+    spec: Annotated[JobSpec, Body(openapi_examples=examples.JOBS)], parts: Parts, who: Who, asked: AskedOnce
+) -> Response:
     """Queue a job. The answer is the stored record; follow it at ``Location`` + ``/events``."""
-    job = await (await parts.submission(who)).job(spec)
-    await parts.store.create_jobs([job])
-    parts.reconciler.wake()
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return job
+
+    async def make(ticket: Kept) -> Kept:
+        job = await (await parts.submission(who)).job(spec)
+        answer = ticket.answered(202, job, location=f"/v1/jobs/{job.id}")
+        await parts.store.create_jobs([job], answer=answer)
+        parts.reconciler.wake()
+        return answer
+
+    return await parts.once.answer(asked, who.team, make)
 
 
 @router.get("", responses=documented())
 async def list_jobs(
     parts: Parts,
     who: Who,
+    narrowed: Narrowed,
     limit: Limit = 50,
-    cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=200)] = None,
-    state: JobState | None = None,
-    study: str | None = None,
+    cursor: Cursor = None,
+    study: Annotated[str | None, Query(max_length=64, description="Also its jobs of others that it reuses.")] = None,
 ) -> JobPage:
-    """The team's jobs, newest first; of a study also those of others that it reuses."""
-    kept: list[JobRecord] = []
-    reused = await _listed(parts, study)
-    while len(kept) < limit:
-        identities, cursor = await parts.store.page("job", limit=limit - len(kept), cursor=cursor)
-        jobs = await parts.store.jobs(identities)
-        own = [job for job in jobs if job.team == who.team]
-        kept += [job for job in own if state in {None, job.state} and (study in {None, job.study} or job.id in reused)]
-        if cursor is None:
-            break
-    return JobPage(items=kept, next=cursor)
-
-
-async def _listed(parts: Context, study: str | None) -> set[str]:
+    """The team's jobs, newest first. A page may hold fewer than `limit`; `next` tells whether more may follow."""
     if study is None:
-        return set()
-    return {job for one in await parts.store.studies([study]) for job in one.jobs.values()}
+        items, following = await parts.listing.jobs(narrowed, limit=limit, cursor=cursor)
+        return JobPage(items=items, next=following)
+    own = (one for one in await parts.store.studies([study]) if one.team == who.team)
+    for one in own:
+        items, following = await parts.listing.jobs_of(one, narrowed, limit=limit, cursor=cursor)
+        return JobPage(items=items, next=following)
+    return JobPage(items=[])
 
 
 @router.get("/{job}", responses=documented(404))

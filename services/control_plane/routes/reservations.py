@@ -7,7 +7,8 @@ from fastapi import APIRouter, Body, Response
 from distill.contracts.pool import Reservation, ReservationSpec
 from services.control_plane import examples
 from services.control_plane.access import guarded_by
-from services.control_plane.context import Parts, Who
+from services.control_plane.context import AskedOnce, Parts, Who
+from services.control_plane.once import Kept
 from services.control_plane.problems import documented
 from services.control_plane.views import ReservationList
 
@@ -16,22 +17,27 @@ router = APIRouter(
 )
 
 
-@router.post("", status_code=201, responses=documented(413))
+@router.post("", status_code=201, response_model=Reservation, responses=documented(409, 413))
 async def reserve(
     spec: Annotated[ReservationSpec, Body(openapi_examples=examples.RESERVATIONS)],
     parts: Parts,
     who: Who,
-    response: Response,
-) -> Reservation:
+    asked: AskedOnce,
+) -> Response:
     """Begin a reservation. It ends at `expires_at` (30 s from now) unless it is renewed: do so every 10 s.
 
     The teacher is started if it isn't there. Until it answers, the door says 503 and why; ask again.
     """
-    teacher = await (await parts.submission(who)).reserved(spec)
-    reservation = await parts.reservations.create(teacher, team=who.team, rows_per_s=spec.rows_per_s)
-    parts.reconciler.wake()
-    response.headers["Location"] = f"/v1/reservations/{reservation.id}"
-    return reservation
+
+    async def make(ticket: Kept) -> Kept:
+        teacher = await (await parts.submission(who)).reserved(spec)
+        reservation = parts.reservations.new(teacher, team=who.team, rows_per_s=spec.rows_per_s)
+        answer = ticket.answered(201, reservation, location=f"/v1/reservations/{reservation.id}")
+        await parts.reservations.keep(reservation, answer=answer)
+        parts.reconciler.wake()
+        return answer
+
+    return await parts.once.answer(asked, who.team, make)
 
 
 @router.get("", responses=documented())

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Body, Depends, Response
 
 from distill.contracts.errors import Conflict
 from distill.contracts.notify import Delivery
@@ -10,13 +10,13 @@ from distill.contracts.records import JobRecord, JobState, StudyRecord, Wish
 from distill.contracts.study import StudySpec
 from services.control_plane import examples
 from services.control_plane.access import guarded_by
-from services.control_plane.context import Context, Parts, Who
+from services.control_plane.context import AskedOnce, Context, Parts, Who
 from services.control_plane.following import EventStream
+from services.control_plane.once import Kept
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_study
 from services.control_plane.routes.jobs import (
     REPORT_FILES,
-    Limit,
     ReportFormat,
     cancel_job,
     delivery_of,
@@ -24,6 +24,7 @@ from services.control_plane.routes.jobs import (
     resume_job,
     stream_slot,
 )
+from services.control_plane.routes.narrowing import Cursor, Limit, Narrowed
 from services.control_plane.streams import follow, last_event_id
 from services.control_plane.views import StudyPage, StudyView, study_state
 
@@ -35,30 +36,34 @@ async def existing_study(study: str, parts: Parts) -> str:
     return (await parts.store.study(study)).id
 
 
-@router.post("", status_code=202, responses=documented(413))
+@router.post("", status_code=202, response_model=StudyView, responses=documented(409, 413))
 async def submit(
-    spec: Annotated[StudySpec, Body(openapi_examples=examples.STUDIES)], parts: Parts, who: Who, response: Response
-) -> StudyView:
+    spec: Annotated[StudySpec, Body(openapi_examples=examples.STUDIES)], parts: Parts, who: Who, asked: AskedOnce
+) -> Response:
     """Queue a study: its jobs and the study itself are stored in one step, or not at all."""
-    study, jobs = await (await parts.submission(who)).study(spec)
-    await parts.store.create_jobs(jobs, study)
-    parts.reconciler.wake()
-    response.headers["Location"] = f"/v1/studies/{study.id}"
-    return await _view(parts, study)
+
+    async def make(ticket: Kept) -> Kept:
+        study, jobs = await (await parts.submission(who)).study(spec)
+        known = await parts.store.children(study) | {job.role: job for job in jobs}
+        view = StudyView(study=study, state=study_state(known), children={key: known[key] for key in study.jobs})
+        answer = ticket.answered(202, view, location=f"/v1/studies/{study.id}")
+        await parts.store.create_jobs(jobs, study, answer=answer)
+        parts.reconciler.wake()
+        return answer
+
+    return await parts.once.answer(asked, who.team, make)
 
 
 @router.get("", responses=documented())
 async def list_studies(
-    parts: Parts, who: Who, limit: Limit = 50, cursor: Annotated[str | None, Query(max_length=200)] = None
+    parts: Parts,
+    narrowed: Narrowed,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> StudyPage:
-    """The team's studies, newest first."""
-    kept: list[StudyRecord] = []
-    while len(kept) < limit:
-        identities, cursor = await parts.store.page("study", limit=limit - len(kept), cursor=cursor)
-        kept += [study for study in await parts.store.studies(identities) if study.team == who.team]
-        if cursor is None:
-            break
-    return StudyPage(items=[await _view(parts, study) for study in kept], next=cursor)
+    """The team's studies, newest first. A page may hold fewer than `limit`; `next` tells whether more may follow."""
+    items, following = await parts.listing.studies(narrowed, limit=limit, cursor=cursor)
+    return StudyPage(items=items, next=following)
 
 
 @router.get("/{study}", responses=documented(404))

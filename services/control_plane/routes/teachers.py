@@ -17,7 +17,8 @@ from distill.contracts.teachers import (
 )
 from services.control_plane import examples
 from services.control_plane.access import guarded_by
-from services.control_plane.context import Context, Parts, Who
+from services.control_plane.context import AskedOnce, Context, Parts, Who
+from services.control_plane.once import Kept, in_progress
 from services.control_plane.problems import documented
 from services.control_plane.registry import find_version, uses_of
 from services.control_plane.views import AliasTarget, TeacherList
@@ -30,17 +31,21 @@ Named = Annotated[str, Path(alias="teacher")]
 """A teacher's name."""
 
 
-@router.post("", status_code=201, responses=documented(409))
-async def create(spec: TeacherSpec, parts: Parts, who: Who, response: Response) -> TeacherRecord:
+@router.post("", status_code=201, response_model=TeacherRecord, responses=documented(409))
+async def create(spec: TeacherSpec, parts: Parts, who: Who, asked: AskedOnce) -> Response:
     """Name a teacher; versions of it are published next."""
-    moment = now()
-    teacher = TeacherRecord(
-        name=spec.name, team=who.team, visibility=spec.visibility, description=spec.description, created_at=moment,
-        updated_at=moment,
-    )  # fmt: skip
-    await parts.store.create_teacher(teacher)
-    response.headers["Location"] = f"/v1/teachers/{teacher.name}"
-    return teacher
+
+    async def make(ticket: Kept) -> Kept:
+        moment = now()
+        teacher = TeacherRecord(
+            name=spec.name, team=who.team, visibility=spec.visibility, description=spec.description, created_at=moment,
+            updated_at=moment,
+        )  # fmt: skip
+        answer = ticket.answered(201, teacher, location=f"/v1/teachers/{teacher.name}")
+        await parts.store.create_teacher(teacher, answer=answer)
+        return answer
+
+    return await parts.once.answer(asked, who.team, make)
 
 
 @router.get("", responses=documented())
@@ -55,26 +60,33 @@ async def read(name: Named, parts: Parts) -> TeacherRecord:
     return await parts.store.teacher(name)
 
 
-@router.post("/{teacher}/versions", status_code=202, responses=documented(404, 409))
+@router.post("/{teacher}/versions", status_code=202, response_model=TeacherVersion, responses=documented(404, 409))
 async def publish(
     name: Named,
     spec: Annotated[TeacherVersionSpec, Body(openapi_examples=examples.VERSIONS)],
     parts: Parts,
     who: Who,
-    response: Response,
-) -> TeacherVersion:
+    asked: AskedOnce,
+) -> Response:
     """Make the next version, from finished jobs or from files; it is CHECKING until a process has tried it."""
-    submission = await parts.submission(who)
-    for _ in range(TRIES):
-        number = len((await parts.store.teacher(name)).versions) + 1
-        version = await submission.version(spec, number=number)
-        await parts.store.append("teacher", name, VersionCreated(version=version, at=version.created_at))
-        stored = await _version(parts, name, number)
-        if stored.created_at == version.created_at:
-            parts.reconciler.wake()
-            response.headers["Location"] = f"/v1/teachers/{name}/versions/{number}"
-            return stored
-    raise Conflict(f"others publish versions of {name} at the same time; try again")
+
+    async def make(ticket: Kept) -> Kept:
+        submission = await parts.submission(who)
+        for _ in range(TRIES):
+            number = len((await parts.store.teacher(name)).versions) + 1
+            version = await submission.version(spec, number=number)
+            answer = ticket.answered(202, version, location=f"/v1/teachers/{name}/versions/{number}")
+            fact = VersionCreated(version=version, at=version.created_at)
+            await parts.store.append("teacher", name, fact, answer=answer)
+            stored = (await parts.store.teacher(name)).versions[number - 1 : number]
+            if not stored:
+                raise in_progress()  # the fact was dropped: the request was thought dead
+            if stored[0].created_at == version.created_at:
+                parts.reconciler.wake()
+                return answer
+        raise Conflict(f"others publish versions of {name} at the same time; try again")
+
+    return await parts.once.answer(asked, who.team, make)
 
 
 @router.get("/{teacher}/versions/{version}", responses=documented(404))

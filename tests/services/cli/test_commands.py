@@ -1,7 +1,9 @@
 """Each command: what it prints, what it prints for a program, and the code that it ends with."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -90,6 +92,25 @@ def test_a_study_of_several_students_stands_for_none_of_them(house: House, still
     assert done.exit_code == 2
     assert "a study of 2 students" in done.stderr
     assert "one of id-student-s1, id-student-s2" in done.stderr
+
+
+def test_jobs_can_be_narrowed_to_labels_and_a_time(house: House, stillhouse: Run):
+    stillhouse("jobs", "--label", "owner=ada", "--label", "run=a=b", "--since", "2h")
+    stillhouse("studies", "--state", "failed", "--since", "2026-11-01T12:00:00+00:00")
+    jobs, studies = [parse_qs(path.partition("?")[2]) for _, path, _ in house.asked]
+    assert jobs["label"] == ["owner=ada", "run=a=b"]
+    passed = datetime.now(UTC) - datetime.fromisoformat(jobs["created_after"][0])
+    assert timedelta(hours=2) <= passed < timedelta(hours=2, minutes=1)
+    assert studies["state"] == ["FAILED"]
+    assert datetime.fromisoformat(studies["created_after"][0]) == datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--label", "owner"), ("--since", "yesterday"), ("--since", "999999w")])
+def test_what_jobs_can_not_be_narrowed_to_is_told(house: House, stillhouse: Run, option: str, value: str):
+    done = stillhouse("jobs", option, value)
+    assert done.exit_code == 2
+    assert f"{option}: expected" in done.stderr
+    assert value in done.stderr
 
 
 def test_a_study_of_many_jobs_is_listed_by_their_numbers(house: House, stillhouse: Run):

@@ -10,5 +10,5 @@ from tests.services.client.stub_house import House
 
 @pytest.fixture
 def asking(house: House) -> Iterator[StillhouseClient]:
-    with StillhouseClient(house.url) as client:
+    with StillhouseClient(house.url, patience_s=0) as client:
         yield client

@@ -87,6 +87,7 @@ async def test_a_queued_job_is_cancelled_at_once_and_a_second_time_changes_nothi
     assert second.json()["revision"] == first["revision"]
 
 
+@pytest.mark.usefixtures("another_acts")
 async def test_a_queued_job_is_paused_and_resumed_and_twice_changes_nothing(api: httpx.AsyncClient):
     job = await submitted(api)
     for wish, state in (("pause", "PAUSED"), ("resume", "QUEUED")):

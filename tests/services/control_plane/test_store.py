@@ -6,11 +6,12 @@ import pytest
 from redis.asyncio import Redis
 
 from distill.contracts import names
-from distill.contracts.errors import Conflict, InvalidSpec, NotFound
+from distill.contracts.errors import Conflict, NotFound
 from distill.contracts.events import Event
 from distill.contracts.facts import AttemptClaimed, CancelAsked, EpochEnded, PhaseReached
 from distill.contracts.records import Directive, JobState, Phase, StudyRecord, Wish
 from distill.contracts.study import StudySpec
+from services.control_plane.listing import Listing
 from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
 from tests.services.control_plane.fakes import DOOR
@@ -75,24 +76,6 @@ async def test_what_is_no_fact_is_passed_over(store: Store, redis: Redis):
     assert (await store.job("one-abc234")).state is JobState.STARTING
 
 
-async def test_pages_stay_as_they_are_while_new_jobs_come(store: Store):
-    for number in range(5):
-        job = a_queued_job(f"job-{number}-abc234")
-        await store.create_jobs([job.model_copy(update={"created_at": NOON.replace(second=number)})])
-    first, cursor = await store.page("job", limit=2, cursor=None)
-    newest = a_queued_job("newest-abc234").model_copy(update={"created_at": NOON.replace(second=30)})
-    await store.create_jobs([newest])
-    second, cursor = await store.page("job", limit=2, cursor=cursor)
-    last, end = await store.page("job", limit=2, cursor=cursor)
-    assert [*first, *second, *last] == [f"job-{number}-abc234" for number in (4, 3, 2, 1, 0)]
-    assert end is None
-
-
-async def test_a_cursor_of_someone_elses_is_refused(store: Store):
-    with pytest.raises(InvalidSpec, match="cursor"):
-        await store.page("job", limit=2, cursor="\xff\xfe")
-
-
 async def test_records_of_another_schema_are_left_alone(store: Store, redis: Redis):
     await store.check_schema()
     await redis.set(names.SCHEMA_KEY, "99")
@@ -107,6 +90,7 @@ async def test_every_key_is_one_that_names_knows(store: Store, redis: Redis):
     )  # fmt: skip
     job = a_queued_job("one-abc234").model_copy(update={"study": study.id, "reuse_digest": "sha256:" + "0" * 64})
     await store.check_schema()
+    await Listing(store, redis).make_lists()
     await store.create_jobs([job], study)
     await store.append("job", job.id, AttemptClaimed(attempt=1, at=NOON))
     lasting = {
@@ -114,6 +98,8 @@ async def test_every_key_is_one_that_names_knows(store: Store, redis: Redis):
         names.active_key("study"), names.record_key("job", job.id), names.record_key("study", study.id),
         names.events_key("job", job.id), names.events_key("study", study.id), names.directive_key(job.id),
         names.inbox_key("job", job.id), names.baselines_key(job.team), names.RESERVATIONS_KEY,
+        names.list_key("job", job.team), names.list_key("job", job.team, "state:STARTING"),
+        names.list_key("study", job.team), names.LISTED_KEY,
     }  # fmt: skip
     await Reservations(redis, door=DOOR).create(WISE, team="default", rows_per_s=1)
     expiring = {key for key in await redis.keys("*") if await redis.ttl(key) > 0}
