@@ -13,6 +13,7 @@ from distill.contracts.errors import (
     Interrupted,
     NoRoom,
     OutOfMemory,
+    Preempted,
     StillhouseError,
     TrainingDiverged,
     WallTimeOver,
@@ -95,6 +96,8 @@ def _mapped(error: BaseException) -> StillhouseError:
         return OutOfMemory(f"a worker ran out of memory: {_short(error)}", hint=hint)
     if type(error).__name__ == "InsufficientClusterResourcesError":
         return NoRoom("the cluster can never hold this job's workers", field="compute", got=_short(error))
+    if getattr(getattr(error, "health_check_failure", error), "preempted", False):
+        return Preempted(f"the node of a worker was taken away: {_short(error)}")
     if _is_death(error) or _is_echo(error):
         return WorkerLost(f"a worker of the attempt was lost: {_short(error)}")
     return StillhouseError(

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from distill.contracts.base import Digest, Name, Stored, Timestamp
 from distill.contracts.datasets import DatasetFacts
-from distill.contracts.errors import Problem
+from distill.contracts.errors import Interrupted, Problem, errors_by_code
 from distill.contracts.job import JobSpec
 from distill.contracts.study import Child, StudySpec
 from distill.contracts.teachers import ResolvedTeacher
@@ -30,6 +30,11 @@ class JobState(StrEnum):
     def is_final(self) -> bool:
         """Final states never change."""
         return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+
+    @property
+    def is_stopping(self) -> bool:
+        """An attempt is to save what it has, and stop."""
+        return self in {JobState.PAUSING, JobState.CANCELLING}
 
     @property
     def has_attempt(self) -> bool:
@@ -119,6 +124,12 @@ class Attempt(Stored):
     """Writer -> number of its newest applied fact: what is sent twice is applied once."""
     outcome: Outcome | None = None
     problem: Problem | None = None
+
+    @property
+    def was_preempted(self) -> bool:
+        """It was stopped from outside, as with the whole stack, or its node was taken away: no failure of the job."""
+        kind = None if self.problem is None else errors_by_code().get(self.problem.code)
+        return kind is not None and issubclass(kind, Interrupted)
 
 
 class JobRecord(Stored):
