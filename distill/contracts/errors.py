@@ -18,7 +18,7 @@
     ├── AttemptSuperseded     a newer attempt has taken over, or the job is gone
     ├── AttemptLost           the attempt is gone from the cluster and left no last word
     ├── Interrupted           the attempt was stopped from outside, and nobody had asked us to
-    │   └── Preempted         its node was taken away, as spot machines are
+    │   └── Preempted         the attempt's node was taken away, as spot machines are
     ├── WorkerLost            a worker of the attempt, or its node, died
     ├── OutOfMemory           a worker could not get memory
     ├── GenerationLost        the generation before left no student that could teach this one

@@ -63,7 +63,7 @@ class Directive(Stored):
     version: int
     """Rises with every change."""
     attempt: int
-    """The only attempt that may go on; an older one stops."""
+    """The only attempt that may go on; every other one stops. 0 where none may."""
     wish: Wish
     checkpoint: str | None = None
     """Path of the record's checkpoint: it, and what is newer, must stay on storage."""
@@ -188,9 +188,10 @@ class JobRecord(Stored):
         return self.after is not None and not self.teachers and not self.state.is_final
 
     def directive(self) -> Directive:
-        """What the newest attempt should do."""
+        """What the newest attempt should do; nobody's once it has ended, so that one which was wrongly given up stops."""
         checkpoint = self.checkpoint.path if self.checkpoint else None
-        return Directive(version=self.revision, attempt=self.attempt, wish=self.wish, checkpoint=checkpoint)
+        attempt = self.attempt if self.state.has_attempt else 0
+        return Directive(version=self.revision, attempt=attempt, wish=self.wish, checkpoint=checkpoint)
 
 
 class StudyRecord(Stored):

@@ -106,7 +106,7 @@ class DirectiveWatch:
         """Stop polling, and give the lease back."""
         self._stop.set()
         self._thread.join(timeout=10)
-        if self._keep_lease and not self._superseded:
+        if self._keep_lease:
             try:
                 self._redis.eval(GIVE_BACK, 1, names.lease_key(self._job), self._attempt)
             except RedisError as error:

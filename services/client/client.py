@@ -99,6 +99,14 @@ class StillhouseClient:
         """Let a paused job go on from its checkpoint."""
         return self._wire.ask(JobRecord, "POST", _path("job", job, "resume"))
 
+    def delete_job(self, job: str) -> None:
+        """Forget a job that has ended.
+
+        Raises:
+            Conflict: it has not ended, or something refers to it.
+        """
+        self._wire.send("DELETE", _path("job", job))
+
     # Studies
 
     def submit_study(self, spec: StudySpec) -> StudyView:
@@ -130,6 +138,10 @@ class StillhouseClient:
     def resume_study(self, study: str) -> StudyView:
         """Let every paused job of a study go on."""
         return self._wire.ask(StudyView, "POST", _path("study", study, "resume"))
+
+    def delete_study(self, study: str) -> None:
+        """Forget a study and its own jobs. Raises as `delete_job`."""
+        self._wire.send("DELETE", _path("study", study))
 
     def kind_of(self, identity: str) -> Kind:
         """Whether this is a job or a study.

@@ -18,6 +18,7 @@ from distill.contracts.facts import StudyReported
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 from services.control_plane.attempts import Attempts
+from services.control_plane.deleting import Deletion
 from services.control_plane.generations import Generations
 from services.control_plane.guarded import guarded
 from services.control_plane.lease import Lease
@@ -55,6 +56,7 @@ class Reconciler:
         self._storage = storage
         self._lease = Lease(redis)
         self._attempts = Attempts(store, redis, ray, self._lease, storage=storage)
+        self._deletion = Deletion(store, redis)
         self._strays = Strays(store, ray, self._lease)
         self._generations = Generations(store)
         self._pool = Pool(store, ray, Replicas(redis), self._lease, idle_s=teacher_idle_s, door_port=door_port)
@@ -88,6 +90,7 @@ class Reconciler:
         await guarded("starting jobs", self._start_queued)
         await asyncio.gather(*(guarded(f"teacher {one.name}", self._pool.tend_checks, one) for one in teachers))
         await guarded("deploying teachers", self._deploy, teachers)
+        await guarded("files of what is deleted", self._deletion.sweep, self._storage)
         await guarded("drivers that nobody waits for", self._strays.tend)
         studies = await self._store.studies(await self._store.active("study"))
         for study in studies:

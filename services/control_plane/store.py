@@ -156,8 +156,11 @@ class Store:
         changed = 0
         while True:
             entries: Any = await self._redis.xrange(names.inbox_key(kind, identity), count=1)
-            stored = await self._redis.get(names.record_key(kind, identity)) if entries else None
-            if stored is None:
+            if not entries:
+                return changed
+            stored = await self._redis.get(names.record_key(kind, identity))
+            if stored is None:  # a worker of a job that is deleted: it stops as soon as it looks
+                await self._redis.delete(names.inbox_key(kind, identity), names.progress_key(identity))
                 return changed
             changed += await self._apply_entry(kind, _parse(kind, str(stored)), *entries[0])
 

@@ -1,4 +1,4 @@
-"""``/v1/jobs``: submit, list, read, cancel, pause, follow, and fetch what a job left."""
+"""``/v1/jobs``: submit, list, read, cancel, pause, delete, follow, and fetch what a job left."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,6 +16,7 @@ from distill.contracts.records import JobRecord, JobState, Wish
 from services.control_plane import examples
 from services.control_plane.artifacts import find_artifact, list_artifacts, list_snapshots, send_file
 from services.control_plane.context import Context, Parts, Who
+from services.control_plane.deleting import Deletion
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_job
 from services.control_plane.streams import follow, follow_log, last_event_id, read_log, whole_characters
@@ -75,6 +76,13 @@ async def _listed(parts: Context, study: str | None) -> set[str]:
 async def read_job(job: str, parts: Parts) -> JobRecord:
     """The stored record."""
     return await parts.store.job(job)
+
+
+@router.delete("/{job}", status_code=204, responses=documented(404, 409))
+async def delete(job: str, parts: Parts) -> None:
+    """Forget a job that has ended, and that nothing refers to: record, events, logs, checkpoints, artifacts."""
+    await Deletion(parts.store, parts.redis).job(job)
+    parts.reconciler.wake()
 
 
 @router.post("/{job}/cancel", status_code=202, responses=documented(404))

@@ -11,6 +11,7 @@ from distill.contracts.records import JobRecord, JobState, StudyRecord, Wish
 from distill.contracts.study import StudySpec
 from services.control_plane import examples
 from services.control_plane.context import Context, Parts, Who
+from services.control_plane.deleting import Deletion
 from services.control_plane.problems import documented
 from services.control_plane.reporting import report_of_study
 from services.control_plane.routes.jobs import REPORT_FILES, Limit, ReportFormat, cancel_job, pause_job, resume_job
@@ -51,6 +52,13 @@ async def list_studies(
 async def read_study(study: str, parts: Parts) -> StudyView:
     """The study, its children, and its state."""
     return await _view(parts, await parts.store.study(study))
+
+
+@router.delete("/{study}", status_code=204, responses=documented(404, 409))
+async def delete(study: str, parts: Parts) -> None:
+    """Forget a study and its own jobs, once all have ended; a baseline that it reuses belongs to another study, and stays."""
+    await Deletion(parts.store, parts.redis).study(study)
+    parts.reconciler.wake()
 
 
 @router.post("/{study}/cancel", status_code=202, responses=documented(404))
