@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from distill.contracts.errors import AttemptLost, Problem
 from distill.contracts.job import ComputeSpec
 from distill.contracts.records import JobRecord, JobState, Phase, Reason
+from services.control_plane.life import MAX_BACK_OFF_S
 from services.control_plane.liveness import LEASE_RUNS, RAY_SILENT, Life, classify, is_hung
 from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
 
@@ -86,7 +87,12 @@ def decide_queued(
 
 def may_start(record: JobRecord, now: datetime) -> bool:
     """Whether a queued job waits for room alone: not one that backs off, or whose teacher is still a student."""
-    return not record.awaits_generation and (record.not_before is None or now >= record.not_before)
+    return not record.awaits_generation and not _backs_off(record, now)
+
+
+def _backs_off(record: JobRecord, now: datetime) -> bool:
+    """A back-off that would last longer than any is one that a clock which stepped back left: it is over."""
+    return record.not_before is not None and now < record.not_before <= now + timedelta(seconds=MAX_BACK_OFF_S)
 
 
 def decide_attempt(record: JobRecord, observed: Observed) -> Decision:

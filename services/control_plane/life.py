@@ -51,6 +51,7 @@ WAITING_STATES = frozenset({JobState.QUEUED, JobState.STARTING, JobState.PAUSING
 BACK_OFF_S = (1, 5, 15, 60)
 JITTER = 0.25
 """A back-off is longer by up to this share of it, so that jobs which died together don't come back together."""
+MAX_BACK_OFF_S = BACK_OFF_S[-1] * (1 + JITTER)
 
 PHASE_REASONS = {
     Phase.LAUNCHED: Reason(code="launched", text="launched, its driver process begins"),

@@ -42,8 +42,15 @@ def is_refusal(error: Exception) -> bool:
 
 async def what_is_wrong(redis: Redis) -> str | None:
     """Try to write, and say what keeps Redis from it; None where nothing does."""
+    error = await _refuses(redis)
+    if type(error) is exceptions.ConnectionError:  # it may have been a connection to a Redis that is no more
+        error = await _refuses(redis)
+    return None if error is None else in_words(error)
+
+
+async def _refuses(redis: Redis) -> Exception | None:
     try:
         await redis.set(names.PROBE_KEY, "1", px=PROBE_MS)
     except (RedisError, OSError) as error:
-        return in_words(error)
+        return error
     return None

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from services.stack import redis_server
 from services.stack.home import RedisState, StackHome
@@ -22,6 +23,10 @@ class RedisToBreak:
         assert self._state is not None
         return self._state.url
 
+    @property
+    def binary(self) -> Path:
+        return redis_server.find_binary()
+
     def start(self) -> None:
         self._child, self._state = redis_server.start_redis(self.home, environment={}, last=self._state)
 
@@ -37,11 +42,11 @@ class RedisToBreak:
 
 
 class DeafAfterAsking:
-    """A TCP proxy before Redis: what is asked arrives, and while ``swallows`` the connection breaks before the reply."""
+    """A TCP proxy before Redis: what is asked arrives, and whoever asks what ``swallows`` names is cut off before the reply."""
 
     def __init__(self) -> None:
-        self.swallows = False
-        self.port = 0
+        self.swallows: bytes | None = None
+        """A command, such as XADD."""
 
     @asynccontextmanager
     async def before(self, url: str) -> AsyncIterator[str]:
@@ -51,25 +56,32 @@ class DeafAfterAsking:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             there, back = await asyncio.open_connection(host, int(port))
-            ways = [asyncio.create_task(self._copy(reader, back)), asyncio.create_task(self._reply(there, writer))]
+            deaf = asyncio.Event()
+            ways = [
+                asyncio.create_task(self._ask(reader, back, deaf)),
+                asyncio.create_task(self._reply(there, writer, deaf)),
+            ]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            for end in (back, writer):
-                end.close()
             for way in ways:
                 way.cancel()
+            for end in (back, writer):
+                end.close()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        yield f"redis://{credentials}@127.0.0.1:{self.port}/0"
-        server.close()
+        try:
+            yield f"redis://{credentials}@127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        finally:
+            server.close()
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, deaf: asyncio.Event) -> None:
         while found := await reader.read(1 << 16):
+            if self.swallows is not None and self.swallows in found:
+                deaf.set()
             writer.write(found)
 
-    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, deaf: asyncio.Event) -> None:
         while found := await reader.read(1 << 16):
-            if self.swallows:
+            if deaf.is_set():
                 return
             writer.write(found)
 
