@@ -1,17 +1,43 @@
 """A cluster whose jobs are real, tiny processes: what the control plane asks of Ray's Jobs API, and nothing else."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from services.control_plane.ray_rest import Driver, RayJob, RayJobState
+from tests.faults.tiny_worker import run
 from tests.services.control_plane.fakes import FakeRay
 
 ROOT = Path(__file__).parents[2]
+
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.faults.tiny_worker"])
+
+
+class TinyWorker:
+    """A process of its own, forked from one that has imported everything."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._process = FORKS.Process(target=run, args=(arguments,))
+        self._process.start()
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it is there."""
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """To this process alone."""
+        if self.poll() is None and self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Its exit code, once it has ended."""
+        self._process.join(timeout_s)
+        return self.poll()
 
 
 class ProcessRay(FakeRay):
@@ -21,7 +47,7 @@ class ProcessRay(FakeRay):
         super().__init__()
         self._redis_url = redis_url
         self._storage = storage
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, TinyWorker] = {}
         self.options: list[str] = []
         """Of the workers that are started from now on."""
         self.lease_s = 0.5
@@ -34,13 +60,11 @@ class ProcessRay(FakeRay):
         if submission_id not in self.processes:
             self.processes[submission_id] = self.start(*arguments[1:])
 
-    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+    def start(self, *arguments: str) -> TinyWorker:
         """A worker, beside those that were submitted."""
         bounds = ["--lease-s", str(self.lease_s), "--max-offline-s", str(self.max_offline_s)]
-        command = [sys.executable, "-m", "tests.faults.tiny_worker", "--storage", str(self._storage), *bounds]
-        return subprocess.Popen(
-            [*command, *arguments, *self.options], cwd=ROOT, env={**os.environ, "REDIS_TO_BREAK": self._redis_url}
-        )
+        where = ["--redis", self._redis_url, "--storage", str(self._storage)]
+        return TinyWorker([*where, *bounds, *arguments, *self.options])
 
     async def job(self, submission_id: str) -> RayJob:
         process = self.processes.get(submission_id)
@@ -69,10 +93,10 @@ class ProcessRay(FakeRay):
         """So that nothing is left of a test."""
         for process in self.processes.values():
             process.send_signal(signal.SIGCONT)
-            process.kill()
+            process.send_signal(signal.SIGKILL)
             process.wait(10)
 
     def _kill_where_due(self, submission_id: str) -> None:
         asked = self._stopped_at.get(submission_id)
         if asked is not None and time.monotonic() - asked > self.kill_after_s:
-            self.processes[submission_id].kill()
+            self.processes[submission_id].send_signal(signal.SIGKILL)

@@ -4,7 +4,6 @@ It says an epoch every few milliseconds, and writes each into its own folder. It
 """
 
 import argparse
-import os
 import resource
 import signal
 import sys
@@ -22,25 +21,30 @@ from distill.journal.client import open_redis
 from distill.journal.journal import Journal
 
 SUPERSEDED = 3
-STEP_S = 0.02
+STEP_S = 0.05
 
 
-def main() -> int:
-    """Work until told otherwise."""
+def run(arguments: list[str]) -> None:
+    """Work until told otherwise, and exit."""
+    sys.exit(_main(arguments))
+
+
+def _main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--redis", required=True)
     for name, kind in (("job", str), ("attempt", int), ("storage", Path), ("max-offline-s", float), ("lease-s", float)):
         parser.add_argument(f"--{name}", type=kind, required=True)
     parser.add_argument("--stubborn", action="store_true", help="pays no heed to its directive")
     parser.add_argument("--lingers", action="store_true", help="doesn't leave after its last word")
     parser.add_argument("--disk-bytes", type=int, default=None, help="no file may be larger")
-    known = parser.parse_args()
+    known = parser.parse_args(arguments)
     watch.POLL_S, watch.LEASE_S = 0.05, known.lease_s
     interrupted = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: interrupted.set())
     if known.disk_bytes is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (known.disk_bytes, known.disk_bytes))
-    redis = open_redis(os.environ["REDIS_TO_BREAK"])
+    redis = open_redis(known.redis)
     try:
         record = watch.read_record(redis, known.job)
         with (
@@ -93,7 +97,3 @@ def work(
         )  # fmt: skip
         journal.append(CheckpointSaved(attempt=known.attempt, at=now(), checkpoint=checkpoint))
         time.sleep(STEP_S)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
