@@ -29,9 +29,12 @@ def server(tmp_path: Path) -> Iterator[RedisToBreak]:
 
 
 @pytest.fixture
-async def redis(server: RedisToBreak) -> AsyncIterator[Redis]:
-    """A client of it, as the control plane opens its own."""
-    client: Redis = Redis.from_url(server.url, decode_responses=True, socket_timeout=5, socket_connect_timeout=2)
+async def redis(request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
+    """A client of it, as the control plane opens its own; of the one that all share, and emptied, where it isn't broken."""
+    breaks = "server" in request.fixturenames
+    url = request.getfixturevalue("server").url if breaks else request.getfixturevalue("own_redis_url")
+    client: Redis = Redis.from_url(url, decode_responses=True, socket_timeout=5, socket_connect_timeout=2)
+    await client.flushall()
     yield client
     await client.aclose()
 

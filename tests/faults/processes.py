@@ -3,26 +3,25 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from services.control_plane import __main__ as control_plane
 from services.control_plane.ray_rest import Driver, RayJob, RayJobState
 from tests.faults.tiny_worker import run
 from tests.services.control_plane.fakes import FakeRay
 
-ROOT = Path(__file__).parents[2]
-
-
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.faults.tiny_worker"])
+FORKS.set_forkserver_preload(["tests.faults.tiny_worker", "services.control_plane.main", "uvicorn"])
 
 
-class TinyWorker:
+class Forked:
     """A process of its own, forked from one that has imported everything."""
 
-    def __init__(self, arguments: list[str]) -> None:
-        self._process = FORKS.Process(target=run, args=(arguments,))
+    def __init__(self, target: Callable[..., None], *arguments: object) -> None:
+        self._process = FORKS.Process(target=target, args=arguments)
         self._process.start()
 
     def poll(self) -> int | None:
@@ -47,7 +46,7 @@ class ProcessRay(FakeRay):
         super().__init__()
         self._redis_url = redis_url
         self._storage = storage
-        self.processes: dict[str, TinyWorker] = {}
+        self.processes: dict[str, Forked] = {}
         self.options: list[str] = []
         """Of the workers that are started from now on."""
         self.lease_s = 0.5
@@ -60,11 +59,11 @@ class ProcessRay(FakeRay):
         if submission_id not in self.processes:
             self.processes[submission_id] = self.start(*arguments[1:])
 
-    def start(self, *arguments: str) -> TinyWorker:
+    def start(self, *arguments: str) -> Forked:
         """A worker, beside those that were submitted."""
         bounds = ["--lease-s", str(self.lease_s), "--max-offline-s", str(self.max_offline_s)]
         where = ["--redis", self._redis_url, "--storage", str(self._storage)]
-        return TinyWorker([*where, *bounds, *arguments, *self.options])
+        return Forked(run, [*where, *bounds, *arguments, *self.options])
 
     async def job(self, submission_id: str) -> RayJob:
         process = self.processes.get(submission_id)
@@ -100,3 +99,9 @@ class ProcessRay(FakeRay):
         asked = self._stopped_at.get(submission_id)
         if asked is not None and time.monotonic() - asked > self.kill_after_s:
             self.processes[submission_id].send_signal(signal.SIGKILL)
+
+
+def run_control_plane(environment: dict[str, str]) -> None:
+    """A whole control plane, until it is killed."""
+    os.environ.update(environment)
+    sys.exit(control_plane.main())

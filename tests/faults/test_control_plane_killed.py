@@ -3,11 +3,7 @@
 It dies where it stands: nothing of it runs any more, its lease runs out, and another one begins with what Redis and Ray know.
 """
 
-import asyncio
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +21,7 @@ from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
 from services.stack.processes import free_ports
-from tests.faults.processes import ROOT
+from tests.faults.processes import Forked, run_control_plane
 from tests.faults.ray_server import RayServer
 from tests.faults.redis_to_break import RedisToBreak, until
 from tests.services.control_plane.fakes import DOOR, FakeRay, a_reconciler
@@ -211,31 +207,25 @@ async def test_a_real_control_plane_killed_while_ray_starts_its_job_leaves_it_to
     await store.create_jobs([a_queued_job(JOB)])
     async with RayServer().running() as ray:
         environment = {
-            "STILLHOUSE_REDIS_URL": server.url, "STILLHOUSE_STORAGE": str(tmp_path), "PATH": os.environ["PATH"],
+            "STILLHOUSE_REDIS_URL": server.url, "STILLHOUSE_STORAGE": str(tmp_path),
             "STILLHOUSE_RAY_DASHBOARD": ray.url, "STILLHOUSE_PORT": str(free_ports(1)[0]),
         }  # fmt: skip
-        first = a_control_plane(environment)
+        first = Forked(run_control_plane, environment)
         ray.on_submit = lambda: first.send_signal(signal.SIGKILL)
         await until(lambda: died(first))
         await redis.delete(names.RECONCILER_KEY)  # it would run out in 5 s
-        second = a_control_plane(environment)
+        second = Forked(run_control_plane, environment)
         try:
             await until(lambda: launched(store))
         finally:
-            second.kill()
+            second.send_signal(signal.SIGKILL)
             second.wait(10)
     assert ray.started == [FIRST]
     assert (await store.job(JOB)).attempt == 1
 
 
-def a_control_plane(environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "services.control_plane"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
-    )
-
-
-async def died(process: "subprocess.Popen[bytes]") -> bool:
-    return await asyncio.to_thread(process.poll) is not None
+async def died(process: Forked) -> bool:
+    return process.poll() is not None
 
 
 async def launched(store: Store) -> bool:

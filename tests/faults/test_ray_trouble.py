@@ -1,6 +1,7 @@
 """Ray's dashboard refuses, hangs, fails, trickles, breaks off, or is wrong: nothing starts twice, and nothing ends for it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from tests.services.control_plane.records import NOON, a_queued_job, said
 JOB, FIRST = "digits-abc234", "digits-abc234-1"
 NO_ANSWER: list[Manner] = ["hangs", "500", "trickles", "cuts the body", "cuts the JSON", "says something else"]
 
+Within = Callable[[], AbstractContextManager[object]]
+
 
 @pytest.fixture
 async def dashboard() -> AsyncIterator[RayServer]:
@@ -32,8 +35,7 @@ async def dashboard() -> AsyncIterator[RayServer]:
 
 @pytest.fixture
 async def ray(dashboard: RayServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RayRest]:
-    """Our client of it, with less patience."""
-    monkeypatch.setattr("services.control_plane.ray_rest.TIMEOUT_S", 0.3)
+    """Our client of it."""
     monkeypatch.setattr("services.control_plane.reconciler.RESOURCES_AGE_S", 0.0)
     client = RayRest(dashboard.url, None)
     yield client
@@ -43,6 +45,19 @@ async def ray(dashboard: RayServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 @pytest.fixture
 def reconciler(redis: Redis, ray: RayRest, tmp_path: Path) -> Reconciler:
     return a_reconciler(redis, ray, tmp_path)
+
+
+@pytest.fixture
+def without_patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[object]]:
+    """Within this our client waits for a moment only."""
+
+    @contextmanager
+    def within() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr("services.control_plane.ray_rest.TIMEOUT_S", 0.2)
+            yield
+
+    return within
 
 
 async def a_running_job(store: Store, reconciler: Reconciler, redis: Redis) -> JobRecord:
@@ -58,11 +73,12 @@ async def a_running_job(store: Store, reconciler: Reconciler, redis: Redis) -> J
 
 @pytest.mark.parametrize("manner", NO_ANSWER)
 async def test_while_ray_gives_no_answer_a_queued_job_waits_and_says_so(
-    store: Store, reconciler: Reconciler, dashboard: RayServer, manner: Manner
+    store: Store, reconciler: Reconciler, dashboard: RayServer, manner: Manner, without_patience: Within
 ):
     await store.create_jobs([a_queued_job(JOB)])
     dashboard.manner = manner
-    await reconciler.round()
+    with without_patience():
+        await reconciler.round()
     job = await store.job(JOB)
     assert (job.state, job.reason.code, job.attempt) == (JobState.QUEUED, "waiting_for_cluster", 0)
     dashboard.manner = "well"
@@ -72,12 +88,18 @@ async def test_while_ray_gives_no_answer_a_queued_job_waits_and_says_so(
 
 @pytest.mark.parametrize("manner", NO_ANSWER)
 async def test_while_ray_gives_no_answer_a_running_attempt_is_not_given_up(
-    store: Store, reconciler: Reconciler, redis: Redis, dashboard: RayServer, manner: Manner
+    store: Store,
+    reconciler: Reconciler,
+    redis: Redis,
+    dashboard: RayServer,
+    manner: Manner,
+    without_patience: Within,
 ):
     before = await a_running_job(store, reconciler, redis)
     await redis.delete(names.lease_key(JOB))  # even if its heart can't be heard either
     dashboard.manner = manner
-    await reconciler.round()
+    with without_patience():
+        await reconciler.round()
     assert await store.job(JOB) == before
     assert (dashboard.started, dashboard.stopped) == ([FIRST], [])
 
@@ -154,13 +176,14 @@ async def test_a_heart_that_stops_as_ray_calls_the_attempt_failed_has_time_to_be
 
 
 async def test_a_job_that_can_not_be_cancelled_while_ray_is_silent_says_what_it_waits_for(
-    store: Store, reconciler: Reconciler, redis: Redis, dashboard: RayServer
+    store: Store, reconciler: Reconciler, redis: Redis, dashboard: RayServer, without_patience: Within
 ):
     await a_running_job(store, reconciler, redis)
     await redis.delete(names.lease_key(JOB))
     await store.append("job", JOB, CancelAsked(at=NOON))
     dashboard.manner = "hangs"
-    await reconciler.round()
+    with without_patience():
+        await reconciler.round()
     job = await store.job(JOB)
     assert (job.state, job.reason.code) == (JobState.CANCELLING, "waiting_for_cluster")
     dashboard.manner = "well"

@@ -19,7 +19,7 @@ from distill.journal.client import open_redis
 from distill.journal.watch import DirectiveWatch
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.store import Store
-from tests.faults.processes import ProcessRay, TinyWorker
+from tests.faults.processes import Forked, ProcessRay
 from tests.faults.redis_to_break import RedisToBreak, until
 from tests.faults.tiny_worker import SUPERSEDED
 from tests.services.control_plane.fakes import a_reconciler
@@ -64,7 +64,7 @@ async def events_of(redis: Redis) -> list[Event]:
     return [Event.model_validate_json(fields["event"]) for _, fields in found]
 
 
-async def code_of(process: TinyWorker) -> int | None:
+async def code_of(process: Forked) -> int | None:
     return await asyncio.to_thread(process.wait, 20)
 
 
