@@ -1,6 +1,7 @@
 """Jobs and studies that are deleted: out of Redis in one step, out of storage after it, however often that breaks off."""
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -156,5 +157,6 @@ def _remove_files(storage: Path, entry: str) -> None:
     folders = [names.report_folder("job" if kind == "job" else "study", identity)]
     folders += [names.run_folder(identity)] if kind == "job" else []
     for folder in folders:
-        if (storage / folder).exists():
-            shutil.rmtree(storage / folder)
+        while (storage / folder).exists():
+            with contextlib.suppress(FileNotFoundError):  # another control plane is at it too
+                shutil.rmtree(storage / folder)
