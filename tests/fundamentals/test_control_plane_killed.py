@@ -7,6 +7,8 @@ from services.client.client import StillhouseClient
 from services.stack.stack import Stack
 from tests.fundamentals.jobs import EPOCHS, a_job, ended, events_of, first, weights_of
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def job(stack: Stack) -> JobRecord:

@@ -17,6 +17,8 @@ from tests.fundamentals.jobs import ENDLESS, a_job, ended, events_of, first
 from tests.fundamentals.processes import kill, worker_of
 from tests.fundamentals.waiting import until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def stacks_redis(stack: Stack) -> Iterator[Redis]:

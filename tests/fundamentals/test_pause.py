@@ -9,6 +9,8 @@ from tests.fundamentals.jobs import EPOCHS, STEPS, a_job, ended, first, weights_
 from tests.fundamentals.processes import workers_of
 from tests.fundamentals.waiting import until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def paused(stack: Stack) -> JobRecord:

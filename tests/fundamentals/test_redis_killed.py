@@ -9,6 +9,8 @@ from services.client.following import Followed
 from services.stack.stack import Stack
 from tests.fundamentals.jobs import EPOCHS, a_job, ended, events_of, weights_of
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def confirmed() -> list[Followed]:

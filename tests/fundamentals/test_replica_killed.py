@@ -9,6 +9,8 @@ from tests.fundamentals.jobs import BATCH_SIZE, EPOCHS, STEPS, TEST_ROWS, a_taug
 from tests.fundamentals.processes import kill, replicas_of
 from tests.fundamentals.waiting import until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def job(stack: Stack, teacher: str) -> JobRecord:

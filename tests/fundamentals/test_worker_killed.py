@@ -8,6 +8,8 @@ from services.stack.stack import Stack
 from tests.fundamentals.jobs import EPOCHS, STEPS, a_job, ended, events_of, first, weights_of
 from tests.fundamentals.processes import kill, worker_of
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def lost(stack: Stack) -> JobRecord:

@@ -7,6 +7,8 @@ from services.client.client import StillhouseClient
 from services.stack.stack import Stack
 from tests.fundamentals.jobs import a_job, ended
 
+pytestmark = pytest.mark.long
+
 FEW_STEPS = {"epochs": 3, "batch_size": 128, "optimizer": {"kind": "sgd", "lr": 0.05}}
 
 

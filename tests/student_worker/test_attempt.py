@@ -70,6 +70,7 @@ def test_one_and_two_workers_learn_the_same_and_leave_a_result(
     ]
 
 
+@pytest.mark.long
 def test_two_workers_cancelled_in_the_middle_stop_at_one_step_with_a_checkpoint(
     driver_environment: dict[str, str], redis: Redis
 ):

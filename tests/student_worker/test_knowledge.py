@@ -9,6 +9,7 @@ from redis import Redis
 from distill.contracts.records import JobRecord
 from distill.contracts.settings import NodeSettings
 from distill.contracts.teachers import ResolvedTeacher
+from student_worker.session import Session
 from tests.student_worker.knowledge import a_job, a_trained_teacher, accuracy, resumed, trained
 
 STAGES = [{"student": "stages.1", "teacher": "stages.1"}]
@@ -65,11 +66,11 @@ def wise(settings: NodeSettings) -> ResolvedTeacher:
     return a_trained_teacher(settings)
 
 
-def goes_on(record: JobRecord, settings: NodeSettings, redis: Redis, *, cut: int = 15) -> None:
-    """See that two attempts end where one would have."""
-    whole = trained(record.model_copy(update={"id": f"{record.id}-whole"}), settings, redis).training
-    again = resumed(record, settings, redis, cut=cut).training
-    expected, got = whole.learner.state_dict(), again.learner.state_dict()
+def goes_on(record: JobRecord, whole: Session, settings: NodeSettings, redis: Redis, *, cut: int = 15) -> None:
+    """See that two attempts end where one did."""
+    cut_short = record.model_copy(update={"id": f"{record.id}-cut"})
+    again = resumed(cut_short, settings, redis, cut=cut).training
+    expected, got = whole.training.learner.state_dict(), again.learner.state_dict()
     assert [name for name in expected if not torch.equal(expected[name], got[name])] == []
 
 
@@ -92,9 +93,10 @@ def test_the_student_comes_nearer_to_the_teachers_features_and_goes_on_from_a_ch
     record = a_job(
         settings, f"features-{list(FEATURES).index(kind)}", (wise,), objective=[FEATURES[kind]], training=training
     )
-    curve = trained(record, settings, redis).state.curve
+    whole = trained(record, settings, redis)
+    curve = whole.state.curve
     assert curve[-1].train_loss < 0.9 * curve[0].train_loss
-    goes_on(record, settings, redis)
+    goes_on(record, whole, settings, redis)
 
 
 @pytest.mark.parametrize("how", COMBINED)
@@ -106,5 +108,6 @@ def test_an_ensemble_teaches_however_it_is_combined_and_goes_on_from_a_checkpoin
         objective=[{"kind": "labels", "weight": 0.1}, {"kind": "soft_targets", "weight": 0.9}],
         training={"epochs": 8, "batch_size": 96, "optimizer": {"kind": "adamw", "lr": 0.01}},
     )  # fmt: skip
-    assert accuracy(trained(record, settings, redis), settings) > 0.85
-    goes_on(record, settings, redis)
+    whole = trained(record, settings, redis)
+    assert accuracy(whole, settings) > 0.85
+    goes_on(record, whole, settings, redis)

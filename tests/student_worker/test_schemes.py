@@ -50,7 +50,8 @@ def test_peers_come_to_agree_more_than_students_who_learn_alone(settings: NodeSe
     scheme = {"kind": "online", "peers": [MLP]}
     mutual = {"kind": "soft_targets", "temperature": 2.0, "weight": 2.0, "target": {"from": "peers"}}
     together = job(settings, "mutual", scheme, mutual)
-    one, other = trained(together, settings, redis).training.learner.students
+    whole = trained(together, settings, redis)
+    one, other = whole.training.learner.students
     apart = trained(job(settings, "apart", {"kind": "offline"}), settings, redis).training.model
     alone = a_job(settings, "alone", (), student=MLP, objective=[LABELS], training=TRAINING)
     apart_too = trained(alone, settings, redis).training.model
@@ -58,7 +59,7 @@ def test_peers_come_to_agree_more_than_students_who_learn_alone(settings: NodeSe
     agreeing = share(named(one, digits.test_inputs) == named(other, digits.test_inputs))
     assert agreeing > share(named(apart, digits.test_inputs) == named(apart_too, digits.test_inputs))
     assert share(named(one, digits.test_inputs) == digits.test_labels) > 0.85
-    goes_on(together, settings, redis)
+    goes_on(together, whole, settings, redis)
 
 
 def test_the_student_of_a_scheme_starts_as_its_baseline_does(settings: NodeSettings, redis: Redis):
@@ -78,7 +79,8 @@ def test_a_head_on_the_peers_joined_features_learns_beside_them_and_teaches_them
     scheme = {"kind": "online", "peers": [CNN], "fusion": {"taps": ["stages.2", "stages.1"], "channels": 24}}
     fused = {"kind": "soft_targets", "temperature": 3.0, "target": {"from": "fused"}}
     record = job(settings, "fused", scheme, fused)
-    learner = trained(record, settings, redis).training.learner.eval()
+    session = trained(record, settings, redis)
+    learner = session.training.learner.eval()
     with torch.no_grad():
         outputs = [
             look(student, digits.test_inputs, [tap])
@@ -87,7 +89,7 @@ def test_a_head_on_the_peers_joined_features_learns_beside_them_and_teaches_them
         fused_N = learner.fusion(outputs).argmax(dim=1)
     assert share(fused_N == digits.test_labels) > 0.85
     assert share(outputs[0].logits_NC.argmax(dim=1) == digits.test_labels) > 0.85
-    goes_on(record, settings, redis)
+    goes_on(record, session, settings, redis)
 
 
 def test_an_early_layer_learns_from_the_last_one(settings: NodeSettings, redis: Redis, digits: Dataset):
@@ -101,7 +103,7 @@ def test_an_early_layer_learns_from_the_last_one(settings: NodeSettings, redis: 
     # it never saw a label: what it knows, it has from the last layer
     assert share(named_N == digits.test_labels) > 0.5
     assert accuracy(session, settings) > 0.85
-    goes_on(record, settings, redis)
+    goes_on(record, session, settings, redis)
 
 
 def test_what_only_the_training_needs_is_no_part_of_the_student(settings: NodeSettings, redis: Redis):
@@ -125,7 +127,7 @@ def test_the_average_follows_the_student_and_teaches_it(settings: NodeSettings, 
     assert not torch.equal(*seen)
     assert not any(parameter.requires_grad for parameter in average.parameters())
     assert share(named(average, digits.test_inputs) == digits.test_labels) > 0.85
-    goes_on(record, settings, redis)
+    goes_on(record, session, settings, redis)
 
 
 def test_the_average_is_worked_out_step_by_step(settings: NodeSettings, redis: Redis):
@@ -167,7 +169,7 @@ def test_attention_comes_to_agree_across_views_of_the_same_image(
     alone = trained(job(settings, f"no-view-{transform}", {"kind": "offline"}), settings, redis)
 
     assert disagreement(agreeing) < 0.5 * disagreement(alone)
-    goes_on(record, settings, redis)
+    goes_on(record, agreeing, settings, redis)
 
 
 def test_peers_learn_from_a_served_teacher_and_from_each_other_at_once(settings: NodeSettings, redis: Redis):
@@ -186,7 +188,7 @@ def test_peers_learn_from_a_served_teacher_and_from_each_other_at_once(settings:
     )
     session = trained(record, settings, redis)
     assert accuracy(session, settings) > 0.85
-    goes_on(record, settings, redis)
+    goes_on(record, session, settings, redis)
 
 
 def test_peers_may_have_a_head_for_each_member_too(settings: NodeSettings, redis: Redis):
@@ -203,4 +205,4 @@ def test_peers_may_have_a_head_for_each_member_too(settings: NodeSettings, redis
     # peers compare what they say as a whole: their heads aggregated
     assert [student.net.head.out_features for student in session.training.learner.students] == [20, 20]
     assert accuracy(session, settings) > 0.85
-    goes_on(record, settings, redis)
+    goes_on(record, session, settings, redis)

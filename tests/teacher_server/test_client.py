@@ -127,6 +127,7 @@ def test_a_teacher_that_starts_late_is_waited_for_and_heard_at_once(deploy, trio
     assert said == [("trio@1", "no replica is running"), ("trio@1", "is back")]
 
 
+@pytest.mark.long
 def test_a_teacher_that_left_and_came_back_answers_on_the_same_line(deploy, trio, rows):
     deploy(trio)
     pool = a_pool(trio)

@@ -85,8 +85,8 @@ def told(connected_ray, settings, redis):
     class Waiting:
         async def answer(self, header, tensors):
             telling = AsyncRedis.from_url(redis_url)
-            await telling.rpush("told", "asked")
-            try:
+            try:  # from here on: it may be taken back before Redis' reply has been read
+                await telling.rpush("told", "asked")
                 await asyncio.Event().wait()
             finally:
                 await telling.rpush("told", "taken back")
