@@ -24,6 +24,12 @@ from tests.services.control_plane.records import NOON, TAUGHT, a_queued_job, a_t
 JOB = "digits-abc234"
 
 
+@pytest.fixture
+async def another_acts(redis: Redis) -> None:
+    """Another control plane holds the lease: this one writes no report, and sweeps no files, in between."""
+    await redis.set(names.RECONCILER_KEY, "another")
+
+
 async def an_ended_job(store: Store, identity: str = JOB, **changes: Any) -> JobRecord:
     """A cancelled one; ``changes`` are of its record."""
     await store.create_jobs([a_queued_job(identity).model_copy(update=changes)])
@@ -46,6 +52,7 @@ def with_files(storage: Path, job: str) -> list[Path]:
     return folders
 
 
+@pytest.mark.usefixtures("another_acts")
 async def test_a_deleted_job_is_in_no_list_and_leaves_no_key_and_no_file(
     api: httpx.AsyncClient, store: Store, redis: Redis, settings: Settings
 ):
@@ -71,6 +78,7 @@ async def test_what_has_not_ended_is_not_deleted(api: httpx.AsyncClient, store: 
     assert (await store.job(JOB)).id == JOB
 
 
+@pytest.mark.usefixtures("another_acts")
 async def test_a_job_of_a_study_goes_with_the_study(api: httpx.AsyncClient, store: Store, redis: Redis):
     jobs = [a_queued_job(f"s-abc234-{role}").model_copy(update={"study": "s-abc234"}) for role in ("a", "b")]
     await store.create_jobs(jobs, a_study(*(job.id for job in jobs)))
