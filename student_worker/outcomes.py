@@ -4,15 +4,19 @@ An error of ours that a rank or the check raised is kept as it is. Ray's and tor
 is an ``internal_error``, and its traceback is in the attempt's log.
 """
 
+import errno
+
 import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
 from distill.contracts.errors import (
     AttemptSuperseded,
+    DependencyDown,
     Interrupted,
     NoRoom,
     OutOfMemory,
+    Preempted,
     StillhouseError,
     TrainingDiverged,
     WallTimeOver,
@@ -95,6 +99,10 @@ def _mapped(error: BaseException) -> StillhouseError:
         return OutOfMemory(f"a worker ran out of memory: {_short(error)}", hint=hint)
     if type(error).__name__ == "InsufficientClusterResourcesError":
         return NoRoom("the cluster can never hold this job's workers", field="compute", got=_short(error))
+    if getattr(getattr(error, "health_check_failure", error), "preempted", False):
+        return Preempted(f"the node of a worker was taken away: {_short(error)}")
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DependencyDown(f"the storage takes no more: {_short(error)}; make room, and it is tried again")
     if _is_death(error) or _is_echo(error):
         return WorkerLost(f"a worker of the attempt was lost: {_short(error)}")
     return StillhouseError(

@@ -23,6 +23,7 @@
     ├── AttemptSuperseded     a newer attempt has taken over, or the job is gone
     ├── AttemptLost           the attempt is gone from the cluster and left no last word
     ├── Interrupted           the attempt was stopped from outside, and nobody had asked us to
+    │   └── Preempted         the attempt's node was taken away, as spot machines are
     ├── WorkerLost            a worker of the attempt, or its node, died
     ├── OutOfMemory           a worker could not get memory
     ├── GenerationLost        the generation before left no student that could teach this one
@@ -243,6 +244,12 @@ class Interrupted(StillhouseError):
     """The attempt was stopped from outside, and nobody had asked us to."""
 
     code = "interrupted"
+
+
+class Preempted(Interrupted):
+    """The attempt's node was taken away, as spot machines are."""
+
+    code = "preempted"
 
 
 class WorkerLost(StillhouseError):

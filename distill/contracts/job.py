@@ -148,6 +148,8 @@ class LimitsSpec(Spec):
     """Seconds of one attempt, from its start."""
     max_failures: int = Field(default=3, ge=0, le=100)
     """New attempts after infrastructure failures (not after the user's own errors)."""
+    max_preemptions: int = Field(default=100, ge=0, le=10_000)
+    """New attempts after ones that were stopped from outside, or whose node was taken away."""
 
 
 class JobSpec(Spec):

@@ -122,6 +122,12 @@ RECONCILER_KEY = f"{PREFIX}reconciler"
 LISTED_KEY = f"{PREFIX}listed"
 """Which making of the lists above every record is in; missing, or an older one: they are made anew at start."""
 
+PROBE_KEY = f"{PREFIX}probe"
+"""Written to learn whether Redis takes writes; expires after seconds."""
+
+DELETED_KEY = f"{PREFIX}deleted"
+"""Set: ``job/<id>`` or ``study/<id>`` of what is deleted, and whose files are not yet."""
+
 SCHEMA_KEY = f"{PREFIX}schema"
 """The schema version of everything above."""
 
@@ -157,9 +163,14 @@ ANSWERS_FOLDER = PurePosixPath("answers")
 """Below the storage root: the answer book's segments."""
 
 
+def run_folder(job: str) -> PurePosixPath:
+    """Below the storage root: the folders of all attempts at a job."""
+    return PurePosixPath("runs") / job
+
+
 def attempt_folder(job: str, attempt: int) -> PurePosixPath:
     """Below the storage root; the only place that an attempt writes to."""
-    return PurePosixPath("runs") / job / str(attempt)
+    return run_folder(job) / str(attempt)
 
 
 def teacher_folder(teacher: str, version: int) -> PurePosixPath:

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from distill.contracts.base import Digest, Name, Stored, Timestamp
 from distill.contracts.datasets import DatasetFacts
-from distill.contracts.errors import Problem
+from distill.contracts.errors import Interrupted, Problem, errors_by_code
 from distill.contracts.job import JobSpec
 from distill.contracts.labels import fitting
 from distill.contracts.study import Child, StudySpec
@@ -31,6 +31,11 @@ class JobState(StrEnum):
     def is_final(self) -> bool:
         """Final states never change."""
         return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+
+    @property
+    def is_stopping(self) -> bool:
+        """An attempt is to save what it has, and stop."""
+        return self in {JobState.PAUSING, JobState.CANCELLING}
 
     @property
     def has_attempt(self) -> bool:
@@ -59,7 +64,7 @@ class Directive(Stored):
     version: int
     """Rises with every change."""
     attempt: int
-    """The only attempt that may go on; an older one stops."""
+    """The only attempt that may go on; every other one stops. 0 where none may."""
     wish: Wish
     checkpoint: str | None = None
     """Path of the record's checkpoint: it, and what is newer, must stay on storage."""
@@ -120,6 +125,12 @@ class Attempt(Stored):
     """Writer -> number of its newest applied fact: what is sent twice is applied once."""
     outcome: Outcome | None = None
     problem: Problem | None = None
+
+    @property
+    def was_preempted(self) -> bool:
+        """It was stopped from outside, as with the whole stack, or its node was taken away: no failure of the job."""
+        kind = None if self.problem is None else errors_by_code().get(self.problem.code)
+        return kind is not None and issubclass(kind, Interrupted)
 
 
 class JobRecord(Stored):
@@ -186,9 +197,10 @@ class JobRecord(Stored):
         return self.after is not None and not self.teachers and not self.state.is_final
 
     def directive(self) -> Directive:
-        """What the newest attempt should do."""
+        """What the newest attempt should do; nobody's once it has ended, so that one which was wrongly given up stops."""
         checkpoint = self.checkpoint.path if self.checkpoint else None
-        return Directive(version=self.revision, attempt=self.attempt, wish=self.wish, checkpoint=checkpoint)
+        attempt = self.attempt if self.state.has_attempt else 0
+        return Directive(version=self.revision, attempt=attempt, wish=self.wish, checkpoint=checkpoint)
 
 
 class StudyRecord(Stored):

@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from distill.contracts import names
-from distill.contracts.errors import DependencyDown
+from distill.contracts.errors import AttemptSuperseded, DependencyDown
 from distill.contracts.facts import Fact, WorkerFact
 from distill.contracts.names import Kind
 from distill.contracts.records import Progress
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 WAKE_LENGTH = 10_000
 PROGRESS_LENGTH = 500
 RETRY_S = 0.5
+CLOSE_S = 30.0
 FIGURES_KEPT = 8
 """Live figures that wait for a slow Redis; older ones are dropped."""
 
@@ -61,8 +62,9 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        given_up = kind is not None and issubclass(kind, AttemptSuperseded | DependencyDown)
+        self.close(0 if given_up else CLOSE_S)  # nobody waits for the word of an attempt that no longer counts
 
     def append(self, fact: WorkerFact) -> None:
         """Queue ``fact``; attempt, writer and number are filled in here.
@@ -88,7 +90,7 @@ class Journal:
         with self._changed:
             return self._changed.wait_for(lambda: not (self._waiting or self._figures), timeout_s)
 
-    def close(self, timeout_s: float = 30) -> None:
+    def close(self, timeout_s: float = CLOSE_S) -> None:
         """Flush and end the thread."""
         if not self.flush(timeout_s):
             log.error("%d facts of %s were not taken by Redis in %.0f s", len(self._waiting), self._job, timeout_s)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
+from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -17,6 +18,23 @@ log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 LEASE_S = 15.0
+
+BEAT = """
+-- Read the directive, and prolong the lease if the directive is this attempt's: a stale one never takes a newer one's.
+-- What keeps Redis from writing (no memory, read-only) doesn't keep the directive from being read.
+-- KEYS: directive, lease; ARGV: attempt, milliseconds
+local stored = redis.call('GET', KEYS[1])
+if stored and cjson.decode(stored).attempt == tonumber(ARGV[1]) then
+  redis.pcall('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+end
+return stored
+"""
+
+GIVE_BACK = """
+-- Delete the lease, if it is this attempt's. KEYS: lease; ARGV: attempt
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
 
 
 def read_record(redis: Redis, job: str) -> JobRecord:
@@ -88,9 +106,9 @@ class DirectiveWatch:
         """Stop polling, and give the lease back."""
         self._stop.set()
         self._thread.join(timeout=10)
-        if self._keep_lease and not self._superseded:
+        if self._keep_lease:
             try:
-                self._redis.delete(names.lease_key(self._job))
+                self._redis.eval(GIVE_BACK, 1, names.lease_key(self._job), self._attempt)
             except RedisError as error:
                 log.warning("the lease of %s will expire by itself: %s", self._job, error)
 
@@ -101,16 +119,21 @@ class DirectiveWatch:
     def _poll(self) -> None:
         before = (self._wish, self._superseded)
         try:
-            stored = self._redis.get(names.directive_key(self._job))
+            stored = self._read()
             directive = None if stored is None else Directive.model_validate_json(str(stored))
-            if directive is None or directive.attempt != self._attempt:
-                self._superseded = True
-            else:
-                self._wish, self._checkpoint = directive.wish, directive.checkpoint
-                if self._keep_lease:
-                    self._redis.set(names.lease_key(self._job), self._attempt, px=int(LEASE_S * 1000))
-            self._last_answer = time.monotonic()
-        except RedisError as error:
+        except (RedisError, ValidationError) as error:  # what a newer control plane says in its own way is as silence
             log.warning("the directive of %s can't be read: %s", self._job, error)
+            return
+        self._last_answer = time.monotonic()
+        if directive is None or directive.attempt != self._attempt:
+            self._superseded = True
+        else:
+            self._wish, self._checkpoint = directive.wish, directive.checkpoint
         if self._on_change is not None and before != (self._wish, self._superseded):
             self._on_change()
+
+    def _read(self) -> object:
+        directive, lease = names.directive_key(self._job), names.lease_key(self._job)
+        if not self._keep_lease:
+            return self._redis.get(directive)
+        return self._redis.eval(BEAT, 2, directive, lease, self._attempt, int(LEASE_S * 1000))

@@ -26,7 +26,7 @@ PANEL = "Jobs and studies"
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (submit, watch, jobs, job, logs, pause, resume, cancel, priority, report, download):
+    for command in (submit, watch, jobs, job, logs, pause, resume, cancel, delete, priority, report, download):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -130,6 +130,20 @@ def cancel(context: typer.Context, identity: Identity, as_json: Json = False) ->
         kind = kind_of(client, identity)
         view = client.cancel_study(identity) if kind == "study" else client.cancel_job(identity)
     _show_state(kind, identity, view, as_json=as_json)
+
+
+def delete(context: typer.Context, identity: Identity, as_json: Json = False) -> None:
+    """Forget a job, or a study with its jobs, that has ended: records, logs, checkpoints and artifacts are gone for good.
+
+    What a teacher was made of, or another job begins from, is kept: the answer says what needs it.
+    """
+    with client_of(context, as_json=as_json) as client:
+        kind = kind_of(client, identity)
+        (client.delete_study if kind == "study" else client.delete_job)(identity)
+    if as_json:
+        show_json({"deleted": identity})
+    else:
+        say(f"{kind} {identity} is deleted")
 
 
 def pause(context: typer.Context, identity: Identity, as_json: Json = False) -> None:

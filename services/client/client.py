@@ -142,6 +142,14 @@ class StillhouseClient:
         """
         return self._wire.ask(JobRecord, "POST", _path("job", job, "priority"), body={"priority": priority})
 
+    def delete_job(self, job: str) -> None:
+        """Forget a job that has ended.
+
+        Raises:
+            Conflict: it has not ended, or something refers to it.
+        """
+        self._wire.send("DELETE", _path("job", job))
+
     # Studies
 
     def submit_study(self, spec: StudySpec, *, key: str | None = None) -> StudyView:
@@ -177,6 +185,10 @@ class StillhouseClient:
     def resume_study(self, study: str) -> StudyView:
         """Let every paused job of a study go on."""
         return self._wire.ask(StudyView, "POST", _path("study", study, "resume"))
+
+    def delete_study(self, study: str) -> None:
+        """Forget a study and its own jobs. Raises as `delete_job`."""
+        self._wire.send("DELETE", _path("study", study))
 
     def kind_of(self, identity: str) -> Kind:
         """Whether this is a job or a study.

@@ -5,21 +5,35 @@ from datetime import datetime, timedelta
 
 from distill.contracts.errors import AttemptLost, Problem
 from distill.contracts.job import ComputeSpec
-from distill.contracts.records import JobRecord, JobState, Phase
+from distill.contracts.records import JobRecord, JobState, Phase, Reason
+from services.control_plane.life import MAX_BACK_OFF_S
+from services.control_plane.liveness import LEASE_RUNS, RAY_SILENT, Life, classify, is_hung
 from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
 from services.control_plane.scheduling.words import WAITING_FOR_QUOTA
 
 SIGNAL_AFTER_S = 30.0
 """An attempt that is to stop and hasn't obeyed its directive is signalled after so long."""
+SAY_AFTER_S = 15.0
+"""One that is to stop, and takes longer than this, has a reason that says what it waits for."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What is known of a job's attempt outside its record; ``ray`` is None while Ray doesn't answer."""
+    """What is known of a job's attempt outside its record."""
 
     ray: RayJob | None
+    """None while Ray doesn't answer."""
     has_heartbeat: bool
+    silent_s: float
+    """Since its driver was last heard, or first looked for."""
     now: datetime
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Stay as it is, and say why."""
+
+    reason: Reason
 
 
 @dataclass(frozen=True)
@@ -39,38 +53,58 @@ class DeclareLost:
     problem: Problem
 
 
-Decision = Launch | Signal | DeclareLost | None
+Decision = Launch | Wait | Signal | DeclareLost | None
 
 
 def waits_for_room(record: JobRecord, now: datetime) -> bool:
     """Whether a job is in the queue for room and turn alone: it doesn't back off, and its team's quotas allow it."""
     if record.state is not JobState.QUEUED or record.awaits_generation or record.reason.code == WAITING_FOR_QUOTA:
         return False
-    return record.not_before is None or now >= record.not_before
+    return not backs_off(record, now)
+
+
+def backs_off(record: JobRecord, now: datetime) -> bool:
+    """A back-off that would last longer than any is one that a clock which stepped back left: it is over."""
+    return record.not_before is not None and now < record.not_before <= now + timedelta(seconds=MAX_BACK_OFF_S)
 
 
 def decide_attempt(record: JobRecord, observed: Observed) -> Decision:
-    """What the attempt of a STARTING, RUNNING, PAUSING or CANCELLING job needs."""
+    """What the attempt of a STARTING, RUNNING, PAUSING or CANCELLING job needs.
+
+    An attempt of which it isn't known whether it runs is left alone: nothing starts, and nothing ends.
+    """
     attempt = record.newest
-    if attempt is None or observed.ray is None:
+    if attempt is None:
         return None
-    launched_at = attempt.phases.get(Phase.LAUNCHED)
-    if launched_at is None:
-        return _decide_unlaunched(record, observed.ray)
-    if observed.ray.state.has_ended and not observed.has_heartbeat:
-        return DeclareLost(_lost(observed.ray))
-    if record.state in {JobState.CANCELLING, JobState.PAUSING} and record.wished_at is not None:
-        overdue = observed.now - record.wished_at > timedelta(seconds=SIGNAL_AFTER_S)
-        return Signal() if overdue and not observed.ray.state.has_ended else None
+    if observed.ray is None:
+        return Wait(RAY_SILENT) if _is_overdue(record, observed, SAY_AFTER_S) else None
+    if Phase.LAUNCHED not in attempt.phases:
+        if record.state is JobState.STARTING:
+            return Launch()
+        if observed.ray.state is RayJobState.ABSENT:
+            return DeclareLost(AttemptLost("stopped before Ray was asked to start it").problem())
+    return _decide_launched(record, observed.ray, observed)
+
+
+def _decide_launched(record: JobRecord, ray: RayJob, observed: Observed) -> Decision:
+    life = classify(ray, has_heartbeat=observed.has_heartbeat, silent_s=observed.silent_s)
+    if life is Life.DEAD:
+        return DeclareLost(_lost(ray))
+    if life is Life.UNKNOWN or ray.state.has_ended:  # its heart still beats, or its lease has yet to run out
+        return Wait(LEASE_RUNS) if _is_overdue(record, observed, SAY_AFTER_S) else None
+    if _is_overdue(record, observed, SIGNAL_AFTER_S) or is_hung(ray, silent_s=observed.silent_s):
+        return Signal()
+    if _is_overdue(record, observed, SAY_AFTER_S):
+        text = f"the workers have not stopped yet; they are interrupted after {SIGNAL_AFTER_S:.0f} s"
+        return Wait(Reason(code="stopping", text=text))
     return None
 
 
-def _decide_unlaunched(record: JobRecord, ray: RayJob) -> Decision:
-    if record.state is JobState.STARTING:
-        return Launch()
-    if ray.state is RayJobState.ABSENT:
-        return DeclareLost(AttemptLost("stopped before Ray was asked to start it").problem())
-    return None
+def _is_overdue(record: JobRecord, observed: Observed, allowed_s: float) -> bool:
+    """Whether an attempt that is to stop has had more than ``allowed_s`` for it."""
+    if not record.state.is_stopping or record.wished_at is None:
+        return False
+    return observed.now - record.wished_at > timedelta(seconds=allowed_s)
 
 
 def _lost(ray: RayJob) -> Problem:

@@ -7,6 +7,7 @@ from typing import ParamSpec
 from redis.exceptions import RedisError
 
 from distill.contracts.errors import DependencyDown
+from services.control_plane.lease import LeaseLost
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ async def guarded(what: str, do: Callable[P, Awaitable[object]], *args: P.args, 
     """
     try:
         await do(*args, **kwargs)
-    except (RedisError, DependencyDown, OSError) as error:
+    except (RedisError, DependencyDown, LeaseLost, OSError) as error:
         log.warning("%s was cut short: %s", what, error)
         return False
     except Exception:  # whatever it is, the other jobs and teachers still need care

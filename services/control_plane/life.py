@@ -3,9 +3,10 @@
 A fact that is stale (an older attempt, an end state, a number already seen) returns the same record, by identity.
 """
 
+import hashlib
 from datetime import datetime, timedelta
 
-from distill.contracts.errors import Interrupted, Problem, errors_by_code
+from distill.contracts.errors import Problem, errors_by_code
 from distill.contracts.facts import (
     AttemptChecked,
     AttemptClaimed,
@@ -45,7 +46,13 @@ EDGES: dict[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset(),
 }
 
+WAITING_STATES = frozenset({JobState.QUEUED, JobState.STARTING, JobState.PAUSING, JobState.CANCELLING})
+"""Those in which the control plane says what a job waits for."""
+
 BACK_OFF_S = (1, 5, 15, 60)
+JITTER = 0.25
+"""A back-off is longer by up to this share of it, so that jobs which died together don't come back together."""
+MAX_BACK_OFF_S = BACK_OFF_S[-1] * (1 + JITTER)
 
 PHASE_REASONS = {
     Phase.LAUNCHED: Reason(code="launched", text="launched, its driver process begins"),
@@ -132,7 +139,7 @@ def _in_queue(record: JobRecord, fact: QueueReason | PrioritySet) -> JobRecord:
             return record
         return record.model_copy(update={"priority": fact.priority, "updated_at": fact.at})
     reason = Reason(code=fact.code, text=fact.text)
-    if record.state not in {JobState.QUEUED, JobState.STARTING, JobState.CANCELLING} or record.reason == reason:
+    if record.state not in WAITING_STATES or record.reason == reason:
         return record
     return record.model_copy(update={"reason": reason, "updated_at": fact.at})
 
@@ -227,15 +234,18 @@ def _waited(record: JobRecord, at: datetime) -> JobRecord:
 
 def _why_given_up(record: JobRecord, outcome: Outcome, problem: Problem | None) -> Reason | None:
     """The reason of a failure that no further attempt follows; None where one does."""
-    reason = _reason_of(outcome, problem)
-    if is_users(reason.code) or _num_failures(record) > record.spec.limits.max_failures:
+    reason, limits = _reason_of(outcome, problem), record.spec.limits
+    if is_users(reason.code):
         return reason
-    return None
+    if record.attempts[-1].was_preempted:
+        return reason if _num_preempted(record) > limits.max_preemptions else None
+    return reason if _num_failures(record) > limits.max_failures else None
 
 
 def _try_again(record: JobRecord, outcome: Outcome, problem: Problem | None, at: datetime) -> JobRecord:
-    delay_s = BACK_OFF_S[max(0, min(_num_failures(record), len(BACK_OFF_S)) - 1)]
-    text = f"{_reason_of(outcome, problem).text}; trying again in {delay_s} s"
+    tries = _num_preempted(record) if record.attempts[-1].was_preempted else _num_failures(record)
+    delay_s = back_off_s(record.id, record.attempt, tries)
+    text = f"{_reason_of(outcome, problem).text}; trying again in {delay_s:.0f} s"
     return _queue_again(record, Reason(code="retrying", text=text), at, delay_s=delay_s)
 
 
@@ -245,15 +255,24 @@ def _reason_of(outcome: Outcome, problem: Problem | None) -> Reason:
     return Reason(code=outcome.value, text=f"the attempt ended as {outcome.value}")
 
 
+def back_off_s(job: str, attempt: int, tries: int) -> float:
+    """Seconds before the attempt after ``attempt``, when it is the ``tries``-th that ended for such a reason.
+
+    Longer from try to try, and a little longer for some jobs than for others, yet always the same for the same attempt.
+    """
+    base_s = BACK_OFF_S[max(0, min(tries, len(BACK_OFF_S)) - 1)]
+    drawn = int.from_bytes(hashlib.sha256(f"{job}-{attempt}".encode()).digest()[:4], "big") / 2**32
+    return base_s * (1 + JITTER * drawn)
+
+
 def _num_failures(record: JobRecord) -> int:
-    return sum(_is_failure(attempt) for attempt in record.attempts)
+    """Who waited for a teacher, paused or was preempted has not failed."""
+    harmless = {None, Outcome.WAITED, Outcome.PAUSED}
+    return sum(one.outcome not in harmless and not one.was_preempted for one in record.attempts)
 
 
-def _is_failure(attempt: Attempt) -> bool:
-    """Who waited for a teacher or was stopped from outside, as with the whole stack, has not failed."""
-    if attempt.problem is not None and attempt.problem.code == Interrupted.code:
-        return False
-    return attempt.outcome not in {None, Outcome.WAITED, Outcome.PAUSED}
+def _num_preempted(record: JobRecord) -> int:
+    return sum(attempt.was_preempted for attempt in record.attempts)
 
 
 def _queue_again(record: JobRecord, reason: Reason, at: datetime, *, delay_s: float) -> JobRecord:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from distill.contracts.records import JobRecord
 from distill.contracts.teachers import TeacherRecord, TeacherVersion, TeacherVersionState
 from services.control_plane.attempts import STOP_ENVIRONMENT
 from services.control_plane.deployment import drop_idle, needed_applications, serve_config
+from services.control_plane.lease import Lease
 from services.control_plane.ray_rest import ClusterResources, RayJobState, RayRest, asked_replicas
 from services.control_plane.replicas import Replicas
 from services.control_plane.store import Store
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 SERVE_CHECK_S = 10.0
 """How often what Serve has is compared with what it should have."""
+
+CHECK_GRACE_S = 15.0
+"""A check that Ray calls FAILED may still give its verdict for so long."""
 
 
 class Pool:
@@ -33,21 +37,26 @@ class Pool:
         store: Store,
         ray: RayRest,
         replicas: Replicas,
+        lease: Lease,
         *,
         idle_s: float,
         door_port: int,
-        still_acts: Callable[[], Awaitable[bool]],
     ) -> None:
-        """``still_acts`` says whether this control plane is still the one that may change the set."""
         self._store = store
         self._ray = ray
         self._replicas = replicas
         self._idle_s = idle_s
         self._door_port = door_port
-        self._still_acts = still_acts
+        self._lease = lease
+        self._failed_since: dict[str, float] = {}
         self._last_needed: dict[str, datetime] | None = None
         self._put: dict[str, Any] | None = None
         self._compared_at = 0.0
+
+    def forget(self) -> None:
+        """Another control plane acts: what it does to the set is looked at anew before this one acts again."""
+        self._last_needed = None
+        self._put = None
 
     async def replicas(self) -> dict[str, int]:
         """Application -> its replicas, of what is served or about to be."""
@@ -69,7 +78,11 @@ class Pool:
         *,
         total: ClusterResources | None,
     ) -> None:
-        """Serve what attempts and reservations need, in the right number; keep what they needed lately, drop the rest."""
+        """Serve what attempts and reservations need, in the right number; keep what they needed lately, drop the rest.
+
+        Raises:
+            LeaseLost: another control plane changes the set now.
+        """
         last_needed = await self._look() | dict.fromkeys(needed_applications(jobs, reservations), now())
         self._last_needed = drop_idle(last_needed, now=now(), idle_s=self._idle_s)
         await self._replicas.follow(self._last_needed, jobs, teachers, reservations, total=total)
@@ -81,10 +94,10 @@ class Pool:
         )
         if config == self._put and not await self._has_drifted(config):
             return
-        if await self._still_acts():
-            log.info("Serve is asked for %s", _in_words(config))
-            await self._ray.put_applications(config)
-            self._put = config
+        await self._lease.must_hold()
+        log.info("Serve is asked for %s", _in_words(config))
+        await self._ray.put_applications(config)
+        self._put = config
 
     async def _look(self) -> dict[str, datetime]:
         """When what is served was last needed; what another control plane deployed counts as needed until now."""
@@ -105,17 +118,26 @@ class Pool:
         ray = await self._ray.job(submission)
         if ray.state is RayJobState.ABSENT:  # not yet launched, or forgotten by a cluster that was started again
             arguments = ["teacher_server.check", "--teacher", teacher.name, "--version", str(version.version)]
+            await self._lease.must_hold()
             await self._ray.submit(submission, arguments, environment=STOP_ENVIRONMENT)
             return
-        if not ray.state.has_ended:
+        if not self._has_ended(submission, ray.state):
             return
         await self._store.apply_pending("teacher", teacher.name)
         tail = (await self._ray.logs(submission))[-2000:]
         problem = Problem(
             code="check_lost", message=f"the check ended ({ray.state.value}) without a verdict: {ray.message} {tail}"
         )
+        self._failed_since.pop(submission, None)
         fact = VersionRejected(version=version.version, problem=problem, at=now())
         await self._store.append("teacher", teacher.name, fact)
+
+    def _has_ended(self, submission: str, state: RayJobState) -> bool:
+        """Ray may wrongly say FAILED while its own control store fails over: a verdict that comes meanwhile counts."""
+        if state is RayJobState.FAILED:
+            moment = time.monotonic()
+            return moment - self._failed_since.setdefault(submission, moment) >= CHECK_GRACE_S
+        return state.has_ended
 
 
 def _in_words(config: dict[str, Any]) -> str:

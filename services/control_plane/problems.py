@@ -17,6 +17,7 @@ from distill.contracts.base import Stored
 from distill.contracts.errors import DependencyDown, Problem, StillhouseError
 from distill.contracts.explain import explain
 from distill.contracts.keys import challenge_of
+from services.control_plane.redis_words import in_words, is_refusal
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,13 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RedisError)
     async def redis_down(_: Request, error: RedisError) -> JSONResponse:
         log.warning("Redis: %s", error)
-        down = DependencyDown("Redis doesn't answer, so whether a change was kept isn't known; look, then try again")
+        what = f"Redis {in_words(error)}"
+        follows = (
+            "it refused this; try again later"
+            if is_refusal(error)
+            else "so whether a change was kept isn't known; look, then try again"
+        )
+        down = DependencyDown(f"{what}; {follows}")
         return answer(down.status, down.problem())
 
     @app.exception_handler(Exception)

@@ -10,7 +10,7 @@ from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord, JobState
 from distill.contracts.teachers import TeacherRecord
 from services.control_plane.attempts import Attempts
-from services.control_plane.decisions import needs
+from services.control_plane.decisions import backs_off, needs
 from services.control_plane.deployment import applications_of, served_versions, size_of
 from services.control_plane.guarded import guarded
 from services.control_plane.ray_rest import ClusterResources
@@ -60,13 +60,14 @@ class Queue:
             await self._teams.keep_accounts(None)
             return
         sizes = _fewest_sizes(teachers)
-        running = [_as_job(job, sizes) for job in jobs if job.state.has_attempt]
+        moment = now()
+        running = [_as_job(job, sizes, moment) for job in jobs if job.state.has_attempt]
         reserved = {names.application(one.teacher.name, one.teacher.version) for one in reservations}
         pinned = {name: sizes[name] for name in sorted(reserved & sizes.keys())}
         there = {name: size for job in running for name, size in job.teachers.items()} | pinned
         there |= _served(deployed, teachers)
         ledger = Ledger(total, running, there, pinned, await self._granted(), await self._teams.accounts())
-        decided = decide([_as_job(job, sizes) for job in waiting.values()], ledger, now())
+        decided = decide([_as_job(job, sizes, moment) for job in waiting.values()], ledger, moment)
         if decided.accounts != ledger.accounts:
             await self._teams.keep_accounts(decided.accounts)
         for identity, decision in decided.of_jobs.items():
@@ -100,7 +101,7 @@ def is_news(job: JobRecord, wait: Wait, moment: datetime) -> bool:
     return moment - job.updated_at >= timedelta(seconds=SAY_AGAIN_S)
 
 
-def _as_job(record: JobRecord, sizes: Mapping[str, ClusterResources]) -> Job:
+def _as_job(record: JobRecord, sizes: Mapping[str, ClusterResources], moment: datetime) -> Job:
     """What the policy is told of a record; ``sizes``: application -> what its fewest replicas take."""
     return Job(
         id=record.id,
@@ -111,7 +112,7 @@ def _as_job(record: JobRecord, sizes: Mapping[str, ClusterResources]) -> Job:
         teachers={name: sizes[name] for name in sorted(applications_of([record])) if name in sizes},
         rows_per_s=record.spec.answers.rows_per_s,
         priority=record.priority,
-        not_before=record.not_before,
+        not_before=record.not_before if backs_off(record, moment) else None,
     )
 
 

@@ -1,7 +1,10 @@
 """Ray's dashboard over REST: jobs, applications, and what the cluster has. The control plane is never a Ray driver."""
 
+import asyncio
 import ipaddress
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +16,10 @@ import httpx
 from distill.contracts.errors import DependencyDown
 
 TIMEOUT_S = 20.0
+"""Of a whole request, however slowly the answer trickles in."""
+
+DRIVER = re.compile(r"exec python -m student_worker --job (?P<job>[a-z0-9-]+) --attempt (?P<attempt>\d+)")
+"""The entrypoint of an attempt's driver."""
 
 
 class RayJobState(StrEnum):
@@ -37,6 +44,15 @@ class RayJob:
 
     state: RayJobState
     message: str = ""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A Ray job that runs an attempt."""
+
+    submission: str
+    job: str
+    attempt: int
 
 
 @dataclass(frozen=True)
@@ -98,31 +114,44 @@ class RayRest:
         response = await self._send("GET", f"/api/jobs/{submission_id}", allowed=(404,))
         if response.status_code == httpx.codes.NOT_FOUND:
             return RayJob(RayJobState.ABSENT)
-        body = response.json()
-        return RayJob(RayJobState(body["status"]), str(body.get("message") or ""))
+        with _readable(response):
+            body = response.json()
+            return RayJob(RayJobState(body["status"]), str(body.get("message") or ""))
+
+    async def drivers(self) -> list[Driver]:
+        """Every attempt's driver that Ray has started, or is about to, and that hasn't ended."""
+        response = await self._send("GET", "/api/jobs/")
+        with _readable(response):
+            return [found for details in response.json() if (found := _driver_of(details)) is not None]
 
     async def stop(self, submission_id: str) -> None:
-        """Signal the job's driver (SIGINT, then SIGKILL); one that is gone is fine."""
-        await self._send("POST", f"/api/jobs/{submission_id}/stop", allowed=(400, 404, 500))
+        """Signal the job's driver (SIGINT, then SIGKILL); one that is gone is fine, and so is asking twice."""
+        await self._send("POST", f"/api/jobs/{submission_id}/stop", allowed=(400, 404))
 
     async def logs(self, submission_id: str) -> str:
         """What the job printed."""
         response = await self._send("GET", f"/api/jobs/{submission_id}/logs", allowed=(400, 404, 500))
-        return str(response.json().get("logs", "")) if response.is_success else ""
+        if not response.is_success:
+            return ""
+        with _readable(response):
+            return str(response.json().get("logs", ""))
 
     async def applications(self) -> dict[str, int]:
         """Name -> replicas, of the Serve applications that a configuration asked for; a program's are its own."""
         response = await self._send("GET", "/api/serve/applications/")
-        found: dict[str, Any] = response.json().get("applications") or {}
-        ours = [details for details in found.values() if details.get("source") == "declarative"]
-        return asked_replicas(details.get("deployed_app_config") or {"name": details["name"]} for details in ours)
+        with _readable(response):
+            found: dict[str, Any] = response.json().get("applications") or {}
+            ours = [details for details in found.values() if details.get("source") == "declarative"]
+            return asked_replicas(details.get("deployed_app_config") or {"name": details["name"]} for details in ours)
 
     async def proxy(self) -> Proxy | None:
         """Serve's HTTP proxy, as it was asked for when Serve first started; None where it hasn't yet."""
-        found = (await self._send("GET", "/api/serve/applications/")).json()
-        if not found.get("http_options"):
-            return None
-        return Proxy(location=str(found["proxy_location"]), port=int(found["http_options"]["port"]))
+        response = await self._send("GET", "/api/serve/applications/")
+        with _readable(response):
+            found = response.json()
+            if not found.get("http_options"):
+                return None
+            return Proxy(location=str(found["proxy_location"]), port=int(found["http_options"]["port"]))
 
     async def put_applications(self, config: Mapping[str, Any]) -> None:
         """Make the set of Serve applications equal to ``config``."""
@@ -131,7 +160,8 @@ class RayRest:
     async def resources(self) -> ClusterResources:
         """What the living nodes have in all; a cluster that is just starting may say that it has nothing."""
         response = await self._send("GET", "/nodes", params={"view": "summary"})
-        nodes = [node["raylet"] for node in response.json()["data"]["summary"]]
+        with _readable(response):
+            nodes = [node["raylet"] for node in response.json()["data"]["summary"]]
         totals = [node.get("resourcesTotal", {}) for node in nodes if node.get("state") == "ALIVE"]
         return ClusterResources(
             cpus=sum(total.get("CPU", 0.0) for total in totals), gpus=sum(total.get("GPU", 0.0) for total in totals)
@@ -156,8 +186,9 @@ class RayRest:
             {} if self._token_path is None else {"Authorization": f"Bearer {self._token_path.read_text().strip()}"}
         )
         try:
-            response = await self._http.request(method, path, json=json, params=params, headers=headers)
-        except (httpx.HTTPError, OSError) as error:
+            async with asyncio.timeout(TIMEOUT_S):
+                response = await self._http.request(method, path, json=json, params=params, headers=headers)
+        except (httpx.HTTPError, OSError) as error:  # a time-out is an OSError
             raise DependencyDown(f"Ray's dashboard doesn't answer: {error or type(error).__name__}") from error
         if response.is_success or response.status_code in allowed:
             return response
@@ -188,12 +219,31 @@ def is_on_loopback(url: str) -> bool:
         return False
 
 
+@contextmanager
+def _readable(response: httpx.Response) -> Iterator[None]:
+    """What isn't the answer that we know, as one that was cut short, is as good as none."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        asked = f"{response.request.method} {response.request.url.path}"
+        raise DependencyDown(
+            f"Ray's dashboard answered {asked} with what can't be read: {response.text[:200]!r}"
+        ) from error
+
+
 def asked_replicas(applications: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Name -> replicas that the configuration of each application asks for, of all its deployments; 1 by default."""
     return {
         str(application["name"]): sum(one.get("num_replicas") or 1 for one in application.get("deployments") or [{}])
         for application in applications
     }
+
+
+def _driver_of(details: Mapping[str, Any]) -> Driver | None:
+    match = DRIVER.fullmatch(str(details["entrypoint"]))
+    if match is None or RayJobState(details["status"]).has_ended:
+        return None
+    return Driver(submission=str(details["submission_id"]), job=match["job"], attempt=int(match["attempt"]))
 
 
 def _is_plain(argument: str) -> bool:

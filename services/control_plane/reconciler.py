@@ -7,27 +7,28 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from redis.asyncio import Redis
 
-from distill.contracts import names
 from distill.contracts.base import now
 from distill.contracts.errors import DependencyDown
 from distill.contracts.facts import StudyReported
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 from services.control_plane.attempts import Attempts
+from services.control_plane.deleting import Deletion
 from services.control_plane.generations import Generations
 from services.control_plane.guarded import guarded
+from services.control_plane.lease import Lease
 from services.control_plane.pool import Pool
 from services.control_plane.queue import Queue
 from services.control_plane.ray_rest import ClusterResources, RayRest
 from services.control_plane.replicas import Replicas
 from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
+from services.control_plane.strays import Strays
 from services.control_plane.teams import Teams
 from services.control_plane.webhooks.outbox import Webhooks
 from services.reports.write import write_study_report
@@ -35,7 +36,6 @@ from services.reports.write import write_study_report
 log = logging.getLogger(__name__)
 
 ROUND_S = 1.0
-LEASE_S = 5.0
 RESOURCES_AGE_S = 5.0
 
 
@@ -57,17 +57,16 @@ class Reconciler:
         """Without ``webhooks`` nobody is told anything."""
         self._webhooks = webhooks
         self._store = store
-        self._redis = redis
         self._ray = ray
         self._reservations = reservations
         self._storage = storage
-        self._attempts = Attempts(store, redis, ray, storage=storage)
+        self._lease = Lease(redis)
+        self._attempts = Attempts(store, redis, ray, self._lease, storage=storage)
         self._queue = Queue(store, Teams(redis), self._attempts)
+        self._deletion = Deletion(store, redis)
+        self._strays = Strays(store, ray, self._lease)
         self._generations = Generations(store)
-        self._pool = Pool(
-            store, ray, Replicas(redis), idle_s=teacher_idle_s, door_port=door_port, still_acts=self._hold_lease
-        )
-        self._token = uuid.uuid4().hex
+        self._pool = Pool(store, ray, Replicas(redis), self._lease, idle_s=teacher_idle_s, door_port=door_port)
         self._woken = asyncio.Event()
         self._resources: tuple[float, ClusterResources] | None = None
 
@@ -79,16 +78,20 @@ class Reconciler:
         """Go round until cancelled."""
         while True:
             self._woken.clear()
-            await guarded("this round", self.round)
+            if not await guarded("this round", self.round):
+                self._attempts.forget()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ROUND_S):  # Python 3.11's wait_for can swallow a cancellation
                     await self._woken.wait()
 
     async def round(self) -> None:
         """Look at everything that needs care once, if this control plane holds the lease."""
-        if not await self._hold_lease():
+        if not await self._lease.hold():
+            self._attempts.forget()
+            self._pool.forget()
             return
         jobs = await self._active_jobs()
+        self._attempts.keep(jobs)
         await asyncio.gather(*(guarded(f"job {job.id}", self._attempts.tend, job) for job in jobs))
         await guarded("generations", self._generations.tend, jobs)
         if self._webhooks is not None:
@@ -97,14 +100,15 @@ class Reconciler:
         await guarded("starting jobs", self._start_queued)
         await asyncio.gather(*(guarded(f"teacher {one.name}", self._pool.tend_checks, one) for one in teachers))
         await guarded("deploying teachers", self._deploy, teachers)
+        await guarded("files of what is deleted", self._deletion.sweep, self._storage)
+        await guarded("drivers that nobody waits for", self._strays.tend)
         studies = await self._store.studies(await self._store.active("study"))
         for study in studies:
             await guarded(f"the report of {study.id}", self._report, study)
 
     async def give_up_lease(self) -> None:
         """Let another control plane act at once."""
-        if await self._redis.get(names.RECONCILER_KEY) == self._token:
-            await self._redis.delete(names.RECONCILER_KEY)
+        await self._lease.give_up()
 
     async def resources(self) -> ClusterResources | None:
         """What the cluster has in all; None while Ray doesn't answer, or doesn't know its nodes yet."""
@@ -118,15 +122,6 @@ class Reconciler:
                 return None
             self._resources = (time.monotonic(), found)
         return self._resources[1]
-
-    async def _hold_lease(self) -> bool:
-        milliseconds = int(LEASE_S * 1000)
-        if await self._redis.set(names.RECONCILER_KEY, self._token, nx=True, px=milliseconds):
-            return True
-        if await self._redis.get(names.RECONCILER_KEY) != self._token:
-            return False
-        await self._redis.pexpire(names.RECONCILER_KEY, milliseconds)
-        return True
 
     async def _active_jobs(self) -> list[JobRecord]:
         found: list[JobRecord] = []

@@ -147,13 +147,22 @@ class Store:
         await self.apply_pending(kind, identity)
 
     async def apply_pending(self, kind: Kind, identity: str) -> int:
-        """Apply every waiting fact, in order; returns how many changed the record. Safe beside other appliers."""
-        changed = 0
+        """Apply every fact that waits now, in order; returns how many changed the record. Safe beside other appliers.
+
+        What comes meanwhile waits for the next call, so that nobody who says much holds up the others.
+        """
+        changed, inbox, newest = 0, names.inbox_key(kind, identity), "+"
         while True:
-            entries: Any = await self._redis.xrange(names.inbox_key(kind, identity), count=1)
-            stored = await self._redis.get(names.record_key(kind, identity)) if entries else None
-            if stored is None:
+            entries: Any = await self._redis.xrange(inbox, max=newest, count=1)
+            if not entries:
                 return changed
+            stored = await self._redis.get(names.record_key(kind, identity))
+            if stored is None:  # a worker of a job that is deleted: it stops as soon as it looks
+                await self._redis.delete(inbox, names.progress_key(identity))
+                return changed
+            if newest == "+":
+                last: Any = await self._redis.xrevrange(inbox, count=1)
+                newest = last[0][0] if last else entries[0][0]
             changed += await self._apply_entry(kind, _parse(kind, str(stored)), *entries[0])
 
     async def _make(

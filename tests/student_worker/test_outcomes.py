@@ -1,8 +1,10 @@
 """What errors become: every failure has a code, and the cause is told from its echoes."""
 
+import errno
+
 import pytest
 import torch
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, RayActorError
 from ray.train import ControllerError, WorkerGroupError
 
 from distill.contracts.errors import AttemptSuperseded, InvalidAnswer, InvalidData
@@ -34,6 +36,9 @@ def test_our_own_error_keeps_its_code_and_field_through_ray_train():
         (WorkerGroupError("text", {0: torch.OutOfMemoryError("cuda"), 1: ECHO}), "out_of_memory"),
         (ControllerError(ActorDiedError()), "worker_lost"),
         (ActorDiedError(), "worker_lost"),
+        (RayActorError(preempted=True), "preempted"),
+        (WorkerGroupError("text", {0: ECHO, 1: RayActorError(preempted=True)}), "preempted"),
+        (OSError(errno.ENOSPC, "No space left on device"), "dependency_down"),
         (InvalidAnswer("NaN"), "invalid_answer"),
         (ZeroDivisionError("oh"), "internal_error"),
     ],

@@ -1,4 +1,4 @@
-"""``/v1/jobs``: submit, list, read, cancel, pause, follow, and fetch what a job left."""
+"""``/v1/jobs``: submit, list, read, cancel, pause, delete, follow, and fetch what a job left."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,6 +18,7 @@ from services.control_plane import examples
 from services.control_plane.access import guarded_by
 from services.control_plane.artifacts import find_artifact, list_artifacts, list_snapshots, send_file
 from services.control_plane.context import AskedOnce, Context, Parts, Who
+from services.control_plane.deleting import Deletion
 from services.control_plane.following import EventStream, LogStream
 from services.control_plane.logs import follow_log, read_log, whole_characters
 from services.control_plane.once import Kept
@@ -94,6 +95,13 @@ async def list_jobs(
 async def read_job(job: str, parts: Parts) -> JobRecord:
     """The stored record."""
     return await parts.store.job(job)
+
+
+@router.delete("/{job}", status_code=204, responses=documented(404, 409))
+async def delete(job: str, parts: Parts) -> None:
+    """Forget a job that has ended, and that nothing refers to: record, events, logs, checkpoints, artifacts."""
+    await Deletion(parts.store, parts.redis).job(job)
+    parts.reconciler.wake()
 
 
 @router.post("/{job}/cancel", status_code=202, responses=documented(404))

@@ -11,6 +11,7 @@ from distill.contracts.study import StudySpec
 from services.control_plane import examples
 from services.control_plane.access import guarded_by
 from services.control_plane.context import AskedOnce, Context, Parts, Who
+from services.control_plane.deleting import Deletion
 from services.control_plane.following import EventStream
 from services.control_plane.once import Kept
 from services.control_plane.problems import documented
@@ -70,6 +71,13 @@ async def list_studies(
 async def read_study(study: str, parts: Parts) -> StudyView:
     """The study, its children, and its state."""
     return await _view(parts, await parts.store.study(study))
+
+
+@router.delete("/{study}", status_code=204, responses=documented(404, 409))
+async def delete(study: str, parts: Parts) -> None:
+    """Forget a study and its own jobs, once all have ended; a baseline that it reuses belongs to another study, and stays."""
+    await Deletion(parts.store, parts.redis).study(study)
+    parts.reconciler.wake()
 
 
 @router.post("/{study}/cancel", status_code=202, responses=documented(404))

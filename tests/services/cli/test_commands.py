@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from distill.contracts.errors import Conflict
 from distill.contracts.measures import Snapshot
 from distill.contracts.pool import TeacherUsage, TeamUsage
 from distill.contracts.records import JobState
@@ -143,6 +144,27 @@ def test_cancel_of_a_study_asks_every_job(house: House, stillhouse: Run):
     house.add_study("s", a_job("one"), a_job("two", role="baseline"))
     assert stillhouse("cancel", "s").exit_code == 0
     assert {job.state for job in house.jobs.values()} == {JobState.CANCELLING}
+
+
+def test_delete_says_what_is_gone(house: House, stillhouse: Run):
+    house.add(a_job(state=JobState.FAILED))
+    done = stillhouse("delete", "digits-abc123")
+    assert (done.exit_code, done.stderr) == (0, "job digits-abc123 is deleted\n")
+    assert house.jobs == {}
+
+
+def test_delete_of_a_study_as_json_names_it(house: House, stillhouse: Run):
+    house.add_study("s", a_job("one"))
+    assert json.loads(stillhouse("delete", "s", "--json").stdout) == {"deleted": "s"}
+    assert house.studies == {}
+
+
+def test_what_can_not_be_deleted_says_why(house: House, stillhouse: Run):
+    house.add(a_job())
+    house.refusals["/v1/jobs/digits-abc123"] = Conflict("job digits-abc123 is QUEUED; cancel it first")
+    done = stillhouse("delete", "digits-abc123")
+    assert done.exit_code != 0
+    assert "cancel it first" in done.stderr
 
 
 @pytest.mark.parametrize(("wish", "state"), [("pause", "PAUSING"), ("resume", "QUEUED")])

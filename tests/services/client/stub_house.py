@@ -181,6 +181,15 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     def read_job(job: str) -> JobRecord:
         return _known(house.jobs, job)
 
+    @app.delete("/v1/jobs/{job}", status_code=204)
+    def delete_job(job: str) -> None:
+        refuse(f"/v1/jobs/{job}")
+        del house.jobs[_known(house.jobs, job).id]
+
+    @app.delete("/v1/studies/{study}", status_code=204)
+    def delete_study(study: str) -> None:
+        del house.studies[_known(house.studies, study).id]
+
     @app.post("/v1/jobs/{job}/cancel", status_code=202)
     def cancel_job(job: str) -> JobRecord:
         return house.add(_known(house.jobs, job).model_copy(update={"state": JobState.CANCELLING}))

@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from distill.contracts.errors import DependencyDown
-from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState, asked_replicas
+from services.control_plane.ray_rest import ClusterResources, Driver, RayJob, RayJobState, asked_replicas
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
@@ -33,6 +33,13 @@ class FakeRay:
 
     async def job(self, submission_id: str) -> RayJob:
         return self.jobs.get(submission_id, RayJob(RayJobState.ABSENT))
+
+    async def drivers(self) -> list[Driver]:
+        return [
+            Driver(submission=one, job=one.rpartition("-")[0], attempt=int(one.rpartition("-")[2]))
+            for one, job in self.jobs.items()
+            if not job.state.has_ended and not one.startswith("check-")
+        ]
 
     async def stop(self, submission_id: str) -> None:
         self.jobs[submission_id] = RayJob(RayJobState.STOPPED)

@@ -1,5 +1,7 @@
 """What the reconciler decides, from a record and what it saw."""
 
+from dataclasses import replace
+
 import pytest
 
 from distill.contracts.facts import AttemptLaunched, AttemptLost, CancelAsked, PauseAsked, QueueReason
@@ -8,6 +10,7 @@ from services.control_plane.decisions import (
     Launch,
     Observed,
     Signal,
+    Wait,
     decide_attempt,
     waits_for_room,
 )
@@ -19,13 +22,15 @@ LAUNCHED = AttemptLaunched(attempt=1, submission_id="digits-abc234-1", at=NOON)
 
 
 def seen(state: RayJobState | None, *, heartbeat: bool = True, seconds: float = 0) -> Observed:
-    return Observed(ray=None if state is None else RayJob(state), has_heartbeat=heartbeat, now=at(seconds))
+    """Who is not heard has not been for a minute."""
+    ray = None if state is None else RayJob(state)
+    return Observed(ray=ray, has_heartbeat=heartbeat, silent_s=0.0 if heartbeat else 60.0, now=at(seconds))
 
 
 def test_a_job_that_backs_off_or_waits_for_another_thing_speaks_for_no_room():
     job = after(a_running_job(), AttemptLost(attempt=1, problem=LOST, at=NOON))
     assert not waits_for_room(job, at(0.5))
-    assert waits_for_room(job, at(1))
+    assert waits_for_room(job, at(1.25))
     assert not waits_for_room(a_queued_job().model_copy(update={"after": "first-abc234"}), NOON)
     over_quota = after(a_queued_job(), QueueReason(code="waiting_for_quota", text="2 jobs at a time", at=NOON))
     assert not waits_for_room(over_quota, NOON)
@@ -56,8 +61,33 @@ def test_an_attempt_that_the_cluster_forgot_is_lost():
 @pytest.mark.parametrize("wish", [CancelAsked(at=NOON), PauseAsked(at=NOON)], ids=["cancel", "pause"])
 def test_an_attempt_that_is_to_stop_is_signalled_only_when_it_does_not_obey(wish):
     job = after(a_running_job(), LAUNCHED, wish)
-    assert decide_attempt(job, seen(RayJobState.RUNNING, seconds=29)) is None
+    assert decide_attempt(job, seen(RayJobState.RUNNING, seconds=14)) is None
+    says = decide_attempt(job, seen(RayJobState.RUNNING, seconds=29))
+    assert isinstance(says, Wait)
+    assert "interrupted after 30 s" in says.reason.text
     assert decide_attempt(job, seen(RayJobState.RUNNING, seconds=31)) == Signal()
+
+
+def test_who_can_not_be_stopped_because_ray_is_silent_says_so():
+    job = after(a_running_job(), LAUNCHED, CancelAsked(at=NOON))
+    says = decide_attempt(job, seen(None, heartbeat=False, seconds=40))
+    assert isinstance(says, Wait)
+    assert says.reason.code == "waiting_for_cluster"
+
+
+def test_an_attempt_cancelled_between_its_launch_and_the_word_of_it_is_stopped_all_the_same():
+    job = after(a_starting_job(), CancelAsked(at=NOON))
+    assert decide_attempt(job, seen(RayJobState.RUNNING, seconds=31)) == Signal()
+    assert isinstance(decide_attempt(job, seen(RayJobState.STOPPED, heartbeat=False)), DeclareLost)
+
+
+def test_a_driver_that_has_been_silent_for_longer_than_any_that_works_is_stopped():
+    job = after(a_running_job(), LAUNCHED)
+    silent = Observed(ray=RayJob(RayJobState.RUNNING), has_heartbeat=False, silent_s=659, now=NOON)
+    assert decide_attempt(job, silent) is None
+    assert decide_attempt(job, replace(silent, silent_s=661)) == Signal()
+    pending = replace(silent, ray=RayJob(RayJobState.PENDING), silent_s=9999)
+    assert decide_attempt(job, pending) is None, "it waits for the cluster, and has no process that could hang"
 
 
 def test_an_attempt_cancelled_before_its_launch_is_gone():

@@ -81,8 +81,9 @@ async def test_a_cluster_that_does_not_know_its_nodes_yet_refuses_nothing(reconc
 
 
 async def test_an_attempt_without_a_word_or_a_heartbeat_is_lost_and_its_output_kept(
-    store: Store, reconciler: Reconciler, ray: FakeRay, tmp_path: Path
+    store: Store, reconciler: Reconciler, ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("services.control_plane.liveness.GRACE_S", 0.0)
     await store.create_jobs([a_queued_job("digits-abc234")])
     await reconciler.round()
     ray.jobs["digits-abc234-1"] = RayJob(RayJobState.FAILED, "killed for memory")
@@ -216,8 +217,9 @@ async def test_a_check_that_the_cluster_forgot_is_launched_again(store: Store, r
 
 
 async def test_a_check_that_died_rejects_its_version_with_what_it_printed(
-    store: Store, reconciler: Reconciler, ray: FakeRay
+    store: Store, reconciler: Reconciler, ray: FakeRay, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("services.control_plane.pool.CHECK_GRACE_S", 0.0)
     checking = a_version(state=TeacherVersionState.CHECKING, manifest=None)
     await store.create_teacher(a_teacher(versions=(), aliases={}))
     await store.append("teacher", "wise", VersionCreated(version=checking, at=NOON))

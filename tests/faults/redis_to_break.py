@@ -1,0 +1,93 @@
+"""A real Redis of one test, which can be stopped, killed and started again on the same files and address."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from services.stack import redis_server
+from services.stack.home import RedisState, StackHome
+from services.stack.processes import Child
+
+
+class RedisToBreak:
+    """As `stillhouse up` starts its own."""
+
+    def __init__(self, home: StackHome) -> None:
+        self.home = home
+        self._state: RedisState | None = None
+        self._child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        assert self._state is not None
+        return self._state.url
+
+    @property
+    def binary(self) -> Path:
+        return redis_server.find_binary()
+
+    def start(self) -> None:
+        self._child, self._state = redis_server.start_redis(self.home, environment={}, last=self._state)
+
+    def stop(self) -> None:
+        """In order."""
+        assert self._child is not None
+        self._child.stop(10.0)
+
+    def kill(self) -> None:
+        """SIGKILL: it can't even flush."""
+        assert self._child is not None
+        self._child.kill()
+
+
+class DeafAfterAsking:
+    """A TCP proxy before Redis: what is asked arrives, and whoever asks what ``swallows`` names is cut off before the reply."""
+
+    def __init__(self) -> None:
+        self.swallows: bytes | None = None
+        """A command, such as XADD."""
+
+    @asynccontextmanager
+    async def before(self, url: str) -> AsyncIterator[str]:
+        """Run; gives the URL that goes through the proxy."""
+        credentials, _, place = url.removeprefix("redis://").rpartition("@")
+        host, _, port = place.partition("/")[0].partition(":")
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there, back = await asyncio.open_connection(host, int(port))
+            deaf = asyncio.Event()
+            ways = [
+                asyncio.create_task(self._ask(reader, back, deaf)),
+                asyncio.create_task(self._reply(there, writer, deaf)),
+            ]
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            for way in ways:
+                way.cancel()
+            for end in (back, writer):
+                end.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        try:
+            yield f"redis://{credentials}@127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        finally:
+            server.close()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, deaf: asyncio.Event) -> None:
+        while found := await reader.read(1 << 16):
+            if self.swallows is not None and self.swallows in found:
+                deaf.set()
+            writer.write(found)
+
+    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, deaf: asyncio.Event) -> None:
+        while found := await reader.read(1 << 16):
+            if deaf.is_set():
+                return
+            writer.write(found)
+
+
+async def until(happened: Callable[[], Awaitable[object]], *, timeout_s: float = 20) -> None:
+    """Look again and again; fail after ``timeout_s``."""
+    async with asyncio.timeout(timeout_s):
+        while not await happened():  # noqa: ASYNC110 - what is waited for happens in other processes
+            await asyncio.sleep(0.02)

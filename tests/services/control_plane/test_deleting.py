@@ -1,0 +1,140 @@
+"""What has ended, and what nothing refers to, can be deleted: at once out of every list, then out of storage."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from distill.contracts import names
+from distill.contracts.base import now
+from distill.contracts.errors import Conflict
+from distill.contracts.facts import AttemptClaimed, CancelAsked, PhaseReached, StudyReported
+from distill.contracts.records import JobRecord, Phase, StudyRecord
+from distill.contracts.study import StudySpec
+from distill.contracts.teachers import CheckedMember
+from distill.journal.client import open_redis
+from distill.journal.journal import append_fact
+from services.control_plane.deleting import Deletion, users_of
+from services.control_plane.settings import Settings
+from services.control_plane.store import Store
+from tests.services.control_plane.records import NOON, TAUGHT, a_queued_job, a_teacher, a_version, said
+
+JOB = "digits-abc234"
+
+
+@pytest.fixture
+async def another_acts(redis: Redis) -> None:
+    """Another control plane holds the lease: this one writes no report, and sweeps no files, in between."""
+    await redis.set(names.RECONCILER_KEY, "another")
+
+
+async def an_ended_job(store: Store, identity: str = JOB, **changes: Any) -> JobRecord:
+    """A cancelled one; ``changes`` are of its record."""
+    await store.create_jobs([a_queued_job(identity).model_copy(update=changes)])
+    await store.append("job", identity, CancelAsked(at=NOON))
+    return await store.job(identity)
+
+
+def a_study(*jobs: str, identity: str = "s-abc234") -> StudyRecord:
+    spec = StudySpec.model_validate({"name": "s", "job": TAUGHT})
+    children = dict(zip(("student", "baseline"), jobs, strict=False))
+    return StudyRecord(id=identity, spec=spec, jobs=children, created_at=NOON, updated_at=NOON)
+
+
+def with_files(storage: Path, job: str) -> list[Path]:
+    """The folders that such a job leaves."""
+    folders = [storage / names.attempt_folder(job, 1) / "checkpoints", storage / names.report_folder("job", job)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("x")
+    return folders
+
+
+@pytest.mark.usefixtures("another_acts")
+async def test_a_deleted_job_is_in_no_list_and_leaves_no_key_and_no_file(
+    api: httpx.AsyncClient, store: Store, redis: Redis, settings: Settings
+):
+    kept = await an_ended_job(store, "kept-abc234")
+    await an_ended_job(store, reuse_digest="sha256:" + "1" * 64)
+    folders = with_files(settings.node.storage, JOB)
+    assert (await api.delete(f"/v1/jobs/{JOB}")).status_code == 204
+    assert (await api.get(f"/v1/jobs/{JOB}")).status_code == 404
+    assert [job["id"] for job in (await api.get("/v1/jobs")).json()["items"]] == [kept.id]
+    assert [key for key in await redis.keys("*") if JOB in key] == []
+    assert await redis.hgetall(names.baselines_key("default")) == {}
+    await Deletion(store, redis).sweep(settings.node.storage)
+    assert [folder for folder in folders if folder.exists()] == []
+    assert await redis.smembers(names.DELETED_KEY) == set()
+    assert (await api.delete(f"/v1/jobs/{JOB}")).status_code == 404
+
+
+async def test_what_has_not_ended_is_not_deleted(api: httpx.AsyncClient, store: Store):
+    await store.create_jobs([a_queued_job(JOB)])
+    answer = await api.delete(f"/v1/jobs/{JOB}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "cancel it first" in answer.json()["detail"]
+    assert (await store.job(JOB)).id == JOB
+
+
+@pytest.mark.usefixtures("another_acts")
+async def test_a_job_of_a_study_goes_with_the_study(api: httpx.AsyncClient, store: Store, redis: Redis):
+    jobs = [a_queued_job(f"s-abc234-{role}").model_copy(update={"study": "s-abc234"}) for role in ("a", "b")]
+    await store.create_jobs(jobs, a_study(*(job.id for job in jobs)))
+    for job in jobs:
+        await store.append("job", job.id, CancelAsked(at=NOON))
+    refused = await api.delete(f"/v1/jobs/{jobs[0].id}")
+    assert "delete the study" in refused.json()["detail"]
+    assert "report" in (await api.delete("/v1/studies/s-abc234")).json()["detail"]
+    await store.append("study", "s-abc234", StudyReported(report="reports/study-s-abc234", at=NOON))
+    assert (await api.delete("/v1/studies/s-abc234")).status_code == 204
+    assert (await api.get("/v1/studies/s-abc234")).status_code == 404
+    assert [key for key in await redis.keys("*") if "s-abc234" in key] == []
+    assert (await api.get("/v1/jobs")).json()["items"] == []
+
+
+async def test_what_others_need_is_kept_and_the_answer_names_them(api: httpx.AsyncClient, store: Store):
+    await an_ended_job(store)
+    member = CheckedMember(folder="x", job=JOB)
+    await store.create_teacher(a_teacher(a_version(members=(member,))))
+    await store.create_jobs([a_queued_job("next-abc234").model_copy(update={"after": JOB})])
+    answer = await api.delete(f"/v1/jobs/{JOB}")
+    assert answer.status_code == 409
+    assert answer.json()["got"] == "teacher wise@1, job next-abc234"
+
+
+def test_a_job_is_needed_by_who_begins_from_it_and_by_studies_that_reuse_it():
+    ended = a_queued_job(JOB)
+    student = {"source": "zoo", "name": "mlp", "init_from": {"source": "job", "job": JOB}}
+    begins = a_queued_job("begins-abc234", student=student)
+    study = a_study("other-abc234", JOB)
+    found = users_of(ended, teachers=[], jobs=[begins, a_queued_job("other-abc234")], studies=[study])
+    assert list(found) == ["job begins-abc234", "study s-abc234"]
+
+
+async def test_a_record_that_changes_at_this_very_moment_stays(store: Store, redis: Redis):
+    await an_ended_job(store)
+
+    class Overtaken(Store):
+        """Somebody's word is applied after the record was read."""
+
+        async def job(self, identity: str) -> JobRecord:
+            read = await super().job(identity)
+            await self.append("job", identity, AttemptClaimed(attempt=1, at=NOON))
+            return read
+
+    with pytest.raises(Conflict, match="at this very moment"):
+        await Deletion(Overtaken(redis), redis).job(JOB)
+    assert (await store.job(JOB)).id == JOB
+
+
+async def test_a_worker_of_a_deleted_job_leaves_nothing_in_redis(
+    store: Store, redis: Redis, own_redis_url: str, tmp_path: Path
+):
+    await an_ended_job(store)
+    await Deletion(store, redis).job(JOB)
+    with open_redis(own_redis_url) as its_redis:
+        append_fact(its_redis, "job", JOB, said(PhaseReached(attempt=1, phase=Phase.STARTED, at=now()), 1))
+    await store.apply_pending("job", JOB)
+    assert [key for key in await redis.keys("*") if JOB in key] == []
