@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from distill.contracts.errors import StillhouseError
-from services.cli import demo, exit_codes, jobs, machine, pool, studies, teachers
+from services.cli import demo, exit_codes, jobs, machine, pool, studies, teachers, upkeep
 from services.cli.call import Call
 from services.cli.screen import show_error
 
@@ -62,6 +62,7 @@ jobs.register(app)
 studies.register(app)
 teachers.register(app)
 pool.register(app)
+upkeep.register(app)
 demo.register(app)
 
 

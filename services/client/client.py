@@ -23,6 +23,7 @@ from services.client.where import find_server
 from services.client.wire import Wire, error_of
 from services.control_plane.views import (
     ArtifactList,
+    Collected,
     JobPage,
     LogPage,
     ReservationList,
@@ -34,6 +35,8 @@ from services.control_plane.views import (
 
 Kind = Literal["job", "study"]
 LOG_POLL_S = 1.0
+COLLECT_S = 3600.0
+"""A large storage takes its time to be looked through."""
 
 
 class StillhouseClient:
@@ -294,6 +297,13 @@ class StillhouseClient:
     def usage(self, *, month: str | None = None, team: str | None = None) -> TeamUsage:
         """What a team had of the pool in a month, such as ``2026-11``; left out: this month in UTC, and one's own team."""
         return self._wire.ask(TeamUsage, "GET", "/v1/usage", query={"month": month, "team": team})
+
+    # Upkeep
+
+    def collect_garbage(self, *, dry_run: bool = False) -> Collected:
+        """Remove what has had its time, or say what would go."""
+        query = {"dry_run": "true" if dry_run else None}
+        return self._wire.ask(Collected, "POST", "/v1/gc", query=query, timeout_s=COLLECT_S)
 
 
 def _path(kind: Kind, identity: str, *more: str) -> str:

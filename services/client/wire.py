@@ -39,7 +39,13 @@ class Wire:
         self.http.close()
 
     def send(
-        self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        timeout_s: float | None = None,
     ) -> httpx.Response:
         """The answer, if it is a good one.
 
@@ -48,8 +54,9 @@ class Wire:
             StillhouseError: it answered with a problem; the class follows from its code.
         """
         asked = {name: value for name, value in (query or {}).items() if value is not None}
+        timeout = self.http.timeout if timeout_s is None else httpx.Timeout(timeout_s, connect=5.0)
         with self.mapped():
-            response = self.http.request(method, path, params=asked, json=body)
+            response = self.http.request(method, path, params=asked, json=body, timeout=timeout)
         if response.is_success:
             return response
         raise error_of(response)

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from redis.asyncio import Redis
 
+from services.control_plane.collecting import Collector
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
@@ -36,6 +37,7 @@ class Context:
     ray: RayRest
     reservations: Reservations
     reconciler: Reconciler
+    collector: Collector
 
     async def submission(self, caller: Caller) -> Submission:
         """What checks and resolves a posted specification, against the cluster as it is now."""

@@ -12,13 +12,14 @@ from redis.exceptions import RedisError
 
 from distill.contracts import names
 from services.control_plane import problems
+from services.control_plane.collecting import Collector
 from services.control_plane.context import Context
 from services.control_plane.guarded import guarded
 from services.control_plane.limits import BodyLimit
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
-from services.control_plane.routes import health, jobs, reservations, studies, teachers, usage
+from services.control_plane.routes import garbage, health, jobs, reservations, studies, teachers, usage
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store, read_streams
 
@@ -53,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     problems.install(app)
     for router in (
-        jobs.router, studies.router, teachers.router, reservations.router, usage.router, health.router,
+        jobs.router, studies.router, teachers.router, reservations.router, usage.router, garbage.router, health.router,
     ):  # fmt: skip
         app.include_router(router)
     return app
@@ -72,11 +73,13 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
         store, redis, ray, reserved,
         storage=settings.node.storage, teacher_idle_s=settings.teacher_idle_s, door_port=settings.door_port,
     )  # fmt: skip
+    collector = Collector(store, redis, reserved, storage=settings.node.storage, policy=settings.keep)
     context = Context(
         settings=settings, redis=redis, blocking_redis=blocking, store=store, ray=ray, reservations=reserved,
-        reconciler=reconciler,
+        reconciler=reconciler, collector=collector,
     )  # fmt: skip
     tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(_apply_for_ever(store, blocking, reconciler))]
+    tasks.append(asyncio.create_task(collector.run(reconciler.acts)))
     try:
         yield context
     finally:

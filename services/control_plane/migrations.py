@@ -166,7 +166,7 @@ return redis.call('GET', KEYS[1])
 
 
 async def _found(redis: Redis, wanted: str) -> str:
-    found = str(await redis.eval(FOUND, 2, names.SCHEMA_KEY, names.RESTORING_KEY, wanted))  # type: ignore[misc]
+    found = str(await redis.eval(FOUND, 2, names.SCHEMA_KEY, names.RESTORING_KEY, wanted))
     if found.startswith("!"):
         raise Conflict(
             f"a restore into this Redis was begun and not finished (backup {found[1:]})",

@@ -92,6 +92,10 @@ class Reconciler:
         for study in studies:
             await guarded(f"the report of {study.id}", self._report, study)
 
+    async def acts(self) -> bool:
+        """Whether this control plane is the one that acts."""
+        return await self._hold_lease()
+
     async def give_up_lease(self) -> None:
         """Let another control plane act at once."""
         if await self._redis.get(names.RECONCILER_KEY) == self._token:

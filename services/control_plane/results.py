@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from distill.contracts import names
 from distill.contracts.errors import Conflict, DependencyDown
 from distill.contracts.measures import AttemptResult
 from distill.contracts.records import JobRecord
@@ -25,3 +26,9 @@ async def read_result(job: JobRecord, storage: Path) -> AttemptResult:
         return AttemptResult.model_validate_json(await asyncio.to_thread((storage / job.result).read_text))
     except OSError as error:
         raise DependencyDown(f"the result of job {job.id} can't be read from storage: {error.strerror}") from error
+
+
+def weights_are_gone(job: JobRecord, storage: Path) -> bool:
+    """Whether a job left a result, and its artifacts were removed since."""
+    folder = storage / names.attempt_folder(job.id, job.attempt)
+    return (folder / names.RESULT_FILE).exists() and not (folder / "artifacts").exists()

@@ -1,5 +1,6 @@
 """From what a person posted to records: references resolved, and everything checked that manifests know."""
 
+import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from services.control_plane.deployment import size_of
 from services.control_plane.generations import WAITING, waits_for
 from services.control_plane.ray_rest import ClusterResources
 from services.control_plane.registry import find_version, member_of, resolve, snapshot_of
-from services.control_plane.results import read_result
+from services.control_plane.results import read_result, weights_are_gone
 from services.control_plane.reuse import reuse_digest
 from services.control_plane.store import Store
 
@@ -205,6 +206,13 @@ class Submission:
                 field=field,
                 got=job.state.value,
                 expected=JobState.SUCCEEDED.value,
+            )
+        if await asyncio.to_thread(weights_are_gone, job, self._storage):
+            raise Conflict(
+                f"{field}: the weights of job {identity} are not on storage any more: they had their time",
+                field=field,
+                got=identity,
+                hint="STILLHOUSE_KEEP_ARTIFACTS_DAYS says for how long artifacts are kept (docs/operations.md)",
             )
         return job
 
