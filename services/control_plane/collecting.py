@@ -119,9 +119,9 @@ class Collector:
         found: list[Thing] = []
         kinds: tuple[Kind, ...] = ("job", "study")
         for kind in kinds:
-            for identity in await self._redis.zrange(names.index_key(kind), 0, -1):
-                keys = [(names.events_key(kind, str(identity)), KEPT_EVENTS)]
-                keys += [(names.progress_key(str(identity)), 0)] if kind == "job" else []
+            for identity in map(str, await self._redis.zrange(names.index_key(kind), 0, -1)):
+                keys = [(names.events_key(kind, identity), KEPT_EVENTS)]
+                keys += [(names.progress_key(identity), 0)] if kind == "job" else []
                 found += [one for key, kept in keys if (one := await self._stream(key, kept, f"{kind}/{identity}"))]
         return found
 

@@ -71,7 +71,7 @@ class LeaseLost(Exception):
     """Another control plane migrates now."""
 
 
-def path(found: str, wanted: str, migrations: Sequence[Migration]) -> list[Migration]:
+def steps_between(found: str, wanted: str, migrations: Sequence[Migration]) -> list[Migration]:
     """The migrations that lead from the version found to the one wanted, in order; none if they are the same.
 
     Raises:
@@ -107,10 +107,10 @@ async def bring_up_to_date(
     Safe beside others that start at the same time: one works, the others wait until it has done so.
 
     Raises:
-        Conflict: as `path`; or a restore was begun here and never finished.
+        Conflict: as `steps_between`; or a restore was begun here and never finished.
     """
     token = uuid.uuid4().hex
-    while steps := path(await _found(redis, wanted), wanted, migrations):
+    while steps := steps_between(await _found(redis, wanted), wanted, migrations):
         if not await redis.set(names.MIGRATING_KEY, token, nx=True, px=int(LEASE_S * 1000)):
             await asyncio.sleep(WAIT_S)
             continue

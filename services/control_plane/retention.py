@@ -140,7 +140,7 @@ def _free_since(
     """Since when nothing needs the thing, and why; None while something does."""
     if thing.sort is Sort.ORPHANS:
         since = orphans.get(thing.where)
-        return since and (since, "no record knows it")
+        return None if since is None else (since, "no record knows it")
     if thing.sort is Sort.ANSWERS:
         return None if thing.owner in held else (thing.changed_at, "no version of a teacher has this digest")
     kind, _, identity = thing.owner.partition("/")

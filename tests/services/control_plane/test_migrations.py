@@ -18,7 +18,7 @@ from services.control_plane.migrations import (
     Migration,
     Work,
     bring_up_to_date,
-    path,
+    steps_between,
 )
 from services.control_plane.store import Store
 from tests.services.control_plane.records import a_queued_job
@@ -154,8 +154,8 @@ async def test_a_batch_begins_again_where_what_it_read_has_changed(redis: Redis,
 
 def test_the_way_leads_over_every_version_in_between():
     steps = [Migration(str(number), str(number + 1), IntoTeams()) for number in range(1, 5)]
-    assert [step.end for step in path("2", "5", steps)] == ["3", "4", "5"]
-    assert path("5", "5", steps) == []
+    assert [step.end for step in steps_between("2", "5", steps)] == ["3", "4", "5"]
+    assert steps_between("5", "5", steps) == []
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,12 @@ def test_the_way_leads_over_every_version_in_between():
 )
 def test_where_there_is_no_way_nothing_starts(found: str, why: str):
     with pytest.raises(Conflict, match=why):
-        path(found, "5", [Migration("4", "5", IntoTeams())])
+        steps_between(found, "5", [Migration("4", "5", IntoTeams())])
 
 
 def test_every_shipped_version_leads_to_the_newest():
     for step in MIGRATIONS:
-        assert path(step.start, SCHEMA_VERSION, MIGRATIONS)[0] is step
+        assert steps_between(step.start, SCHEMA_VERSION, MIGRATIONS)[0] is step
 
 
 async def test_a_restore_that_was_not_finished_is_no_state_to_start_from(redis: Redis, store: Store):
