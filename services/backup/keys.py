@@ -1,10 +1,15 @@
 """The keys of Redis as text: all of one moment, and back again.
 
-**One moment.** One Lua step reads every key, so nothing can change in between: a record and its inbox, a study's events
-and its jobs, an index and what it lists, fit each other, whatever keys there are. A copy family by family, in a
-transaction each, would hold Redis up for less, but then an index could name what the copy doesn't have, and every new
-kind of key would need a thought about that. The price is a pause: 0.2 s for 10,000 jobs (docs/operations.md), in which
-workers and the control plane wait, as they do for a slow disk.
+**One moment.** One Lua step reads every key, so nothing can change in between: a record and its inbox, an index and what
+it lists, a study and its jobs fit each other, whatever keys there are. A copy family by family, in a transaction each,
+would hold Redis up for less, but then an index could name what the copy doesn't have, and every new kind of key would
+need a thought about that. Redis answers nobody meanwhile (docs/operations.md has the figure), and workers and the
+control plane wait, as they do for a slow disk.
+
+**But for what streams hold,** which is most of it. Of them the step reads the newest id, and their entries are read
+afterwards up to that id: entries are appended, and trimmed from the oldest on, so that is what they held at that
+moment, less what was trimmed since. Inboxes are the exception: an entry goes from their middle when it is applied. They
+are short, and read in the step.
 
 **Text, not DUMP.** DUMP's bytes belong to a version of Redis, and another one, or a Valkey, may refuse them; JSON can be
 read in ten years, and by a person. Values that are no UTF-8 survive too (surrogate escapes).
@@ -24,6 +29,7 @@ WORTH_KEEPING_MS = 3_600_000
 """What ends sooner than in an hour is a lease, or a word of somebody who lives: worthless to the next Redis."""
 SOCKET_S = 120.0
 CHUNK = 200
+INBOX = ":" + names.inbox_key("job", "").rpartition(":")[2]
 
 
 class Entry(Stored):
@@ -46,7 +52,7 @@ def open_for_copy(url: str) -> "Redis":
 
 SNAPSHOT = """
 -- Every key of ours that is worth keeping, with its value, as of this moment.
--- ARGV: pattern of the keys, least milliseconds that one must still live
+-- ARGV: pattern of the keys, least milliseconds that one must still live, how the keys of inboxes end
 local now = redis.call('TIME')
 local found = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
@@ -60,7 +66,7 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
     elseif kind == 'list' then value = redis.call('LRANGE', key, 0, -1)
     elseif kind == 'zset' then value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
     elseif kind == 'stream' then
-      value = redis.call('XRANGE', key, '-', '+')
+      if string.sub(key, -#ARGV[3]) == ARGV[3] then value = redis.call('XRANGE', key, '-', '+') end
       more = redis.call('XINFO', 'STREAM', key)
       more[#more + 1] = ''
       for i, item in ipairs(more) do if type(item) == 'table' then more[i] = '' end end
@@ -94,7 +100,7 @@ def take(redis: Redis) -> list[Entry]:
         StillhouseError: a key is of a type that we don't know: then this is no copy of everything.
         redis.RedisError: Redis doesn't answer.
     """
-    seconds, microseconds, found = redis.eval(SNAPSHOT, 0, f"{names.PREFIX}*", WORTH_KEEPING_MS)
+    seconds, microseconds, found = redis.eval(SNAPSHOT, 0, f"{names.PREFIX}*", WORTH_KEEPING_MS, INBOX)
     at_ms = int(seconds) * 1000 + int(microseconds) // 1000
     entries = sorted((_entry(at_ms, *one) for one in found), key=lambda entry: entry.key)
     if any(entry.key == names.RESTORING_KEY for entry in entries):
@@ -102,6 +108,7 @@ def take(redis: Redis) -> list[Entry]:
             "a restore into this Redis was begun and not finished: what is there is no state to keep",
             hint="run `stillhouse restore` with the same backup again, then back up",
         )
+    _fill(redis, [one for one in entries if one.type == "stream" and one.value["entries"] is None])
     return entries
 
 
@@ -178,6 +185,18 @@ def _stream(entries: Any, more: dict[str, Any]) -> dict[str, Any]:
         "added": int(more["entries-added"]),
         "max_deleted": more["max-deleted-entry-id"],
     }
+
+
+def _fill(redis: Redis, streams: Sequence[Entry]) -> None:
+    """Read what streams held when their newest id was read."""
+    for start in range(0, len(streams), CHUNK):
+        chunk = streams[start : start + CHUNK]
+        with redis.pipeline(transaction=False) as pipe:
+            for entry in chunk:
+                pipe.xrange(entry.key, max=entry.value["last_id"])
+            for entry, held in zip(chunk, pipe.execute(), strict=True):
+                entry.value["entries"] = [[identity, [part for pair in fields.items() for part in pair]]
+                                          for identity, fields in held]  # fmt: skip
 
 
 def _write(pipe: Any, entry: Entry) -> None:
