@@ -27,7 +27,7 @@ def collect(
 ) -> None:
     """Remove events, logs, checkpoints, artifacts, answers and orphaned folders that have had their time.
 
-    STILLHOUSE_KEEP_*_DAYS say how long that is. The control plane does this once an hour by itself. Nothing goes that
+    STILLHOUSE_KEEP_LOGS_DAYS and its like say how long that is. The control plane does this once an hour by itself. Nothing goes that
     something refers to.
     """
     with client_of(context, as_json=as_json) as client:

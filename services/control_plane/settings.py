@@ -68,7 +68,7 @@ KEEP_DAYS = {
 
 
 def _policy(environment: Mapping[str, str]) -> Policy:
-    """What ``STILLHOUSE_KEEP_*_DAYS`` say; 0 is for ever."""
+    """What these variables say; 0 is for ever."""
     days: dict[str, float | None] = {}
     for sort, variable in KEEP_DAYS.items():
         text = environment.get(variable, "")

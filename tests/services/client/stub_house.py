@@ -31,8 +31,10 @@ from distill.contracts.teachers import (
 from services.control_plane import problems
 from services.control_plane.views import (
     ArtifactList,
+    Collected,
     JobPage,
     LogPage,
+    Removed,
     ReservationList,
     SnapshotList,
     StudyPage,
@@ -95,6 +97,7 @@ class House:
         """Of each job."""
         self.reservations: dict[str, Reservation] = {}
         self.usage = TeamUsage(team="default", month="2026-01")
+        self.garbage: list[Removed] = []
         self.published: list[TeacherVersionSpec] = []
         self.files: dict[str, bytes] = {}
         self.digests: dict[str, str] = {}
@@ -292,6 +295,11 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     @app.delete("/v1/reservations/{reservation}", status_code=204)
     def end_reservation(reservation: str) -> None:
         del house.reservations[_known(house.reservations, reservation).id]
+
+    @app.post("/v1/gc")
+    def collect(dry_run: bool = False) -> Collected:
+        freed_bytes = sum(one.size_bytes for one in house.garbage)
+        return Collected(dry_run=dry_run, removed=house.garbage, freed_bytes=freed_bytes, orphans={"runs/late": NOON})
 
     @app.get("/v1/usage")
     def usage() -> TeamUsage:
