@@ -27,8 +27,8 @@ def collect(
 ) -> None:
     """Remove events, logs, checkpoints, artifacts, answers and orphaned folders that have had their time.
 
-    STILLHOUSE_KEEP_LOGS_DAYS and its like say how long that is. The control plane does this once an hour by itself. Nothing goes that
-    something refers to.
+    STILLHOUSE_KEEP_LOGS_DAYS and its like say how long that is. The control plane does this once an hour by itself.
+    Nothing goes that something refers to.
     """
     with client_of(context, as_json=as_json) as client:
         done = client.collect_garbage(dry_run=dry_run)

@@ -1,6 +1,5 @@
 """From what a person posted to records: references resolved, and everything checked that manifests know."""
 
-import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from services.control_plane.deployment import size_of
 from services.control_plane.generations import WAITING, waits_for
 from services.control_plane.ray_rest import ClusterResources
 from services.control_plane.registry import find_version, member_of, resolve, snapshot_of
-from services.control_plane.results import read_result, weights_are_gone
+from services.control_plane.results import check_weights, read_result
 from services.control_plane.reuse import reuse_digest
 from services.control_plane.store import Store
 
@@ -180,7 +179,9 @@ class Submission:
                 return CheckedMember(file=source)
             case MemberFromJob(job=identity, epoch=epoch):
                 job = await self._finished(identity, f"{field}.job")
-                return member_of(job) if epoch is None else await self._snapshot(job, epoch, f"{field}.epoch")
+                member = member_of(job) if epoch is None else await self._snapshot(job, epoch, f"{field}.epoch")
+                await check_weights(job, member, self._storage, f"{field}.job")
+                return member
 
     async def _snapshot(self, job: JobRecord, epoch: int, field: str) -> CheckedMember:
         kept = {one.epoch: one for one in (await read_result(job, self._storage)).snapshots}
@@ -207,13 +208,6 @@ class Submission:
                 got=job.state.value,
                 expected=JobState.SUCCEEDED.value,
             )
-        if await asyncio.to_thread(weights_are_gone, job, self._storage):
-            raise Conflict(
-                f"{field}: the weights of job {identity} are not on storage any more: they had their time",
-                field=field,
-                got=identity,
-                hint="STILLHOUSE_KEEP_ARTIFACTS_DAYS says for how long artifacts are kept (docs/operations.md)",
-            )
         return job
 
     async def _check_init_from(self, spec: StudentSpec, field: str) -> None:
@@ -221,7 +215,8 @@ class Submission:
             case FileWeights(path=path) | FolderWeights(path=path):
                 confine(self._data_root, path, f"{field}.path")
             case JobWeights(job=job):
-                await self._finished(job, f"{field}.job")
+                found = await self._finished(job, f"{field}.job")
+                await check_weights(found, member_of(found), self._storage, f"{field}.job")
 
     def _check_paths(self, spec: JobSpec, prefix: str) -> None:
         for field, path in spec.dataset.own_paths.items():
