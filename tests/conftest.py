@@ -21,6 +21,7 @@ from services.stack import ray_head, redis_server
 from services.stack.home import StackHome
 from services.stack.settings import StackSettings
 from services.stack.stack import Stack
+from tests.keys import for_ever
 
 # Ray reads this one when it is imported, and test modules import it before any fixture is asked for
 os.environ["RAY_AUTH_MODE"] = "token"
@@ -45,9 +46,10 @@ def own_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def redis(own_redis_url: str) -> Iterator[Redis]:
-    """A client of that Redis."""
+    """A client of that Redis; whatever a test leaves there may lie there for ever, or ends by itself."""
     client = open_redis(own_redis_url)
     yield client
+    assert for_ever(client) == []
     client.close()
 
 
@@ -65,6 +67,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = StackSettings(home=tmp_path_factory.mktemp("stack"))
     with Stack(settings, port=0, num_cpus=4, environment={"STILLHOUSE_TEACHER_IDLE_S": "20"}) as stack:
         yield stack
+        with open_redis(stack.redis_url) as redis:  # after the whole run
+            assert for_ever(redis) == []
 
 
 @pytest.fixture

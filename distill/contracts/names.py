@@ -1,5 +1,6 @@
 """Names of Redis keys, Ray ids and files: every one is made here, nowhere else."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -131,6 +132,48 @@ DELETED_KEY = f"{PREFIX}deleted"
 SCHEMA_KEY = f"{PREFIX}schema"
 """The schema version of everything above."""
 
+MIGRATING_KEY = f"{PREFIX}migrating"
+"""Lease of the one control plane that brings an older schema forward."""
+
+MIGRATION_KEY = f"{PREFIX}migration"
+"""Hash: the version that is being migrated to -> how far that came; gone once it is done."""
+
+RESTORING_KEY = f"{PREFIX}restoring"
+"""The digest of the backup that is being restored; gone once it is done. Nothing starts before."""
+
+ORPHANS_KEY = f"{PREFIX}orphans"
+"""Hash: folder on storage that no record knows -> since when."""
+
+COLLECTED_KEY = f"{PREFIX}collected"
+"""There for an hour after garbage was last collected, so that it happens once an hour."""
+
+
+_KINDS: tuple[Kind, ...] = ("job", "study", "teacher")
+
+PERMANENT: tuple[str, ...] = (
+    *(make(kind, "*") for kind in _KINDS for make in (record_key, inbox_key, events_key)),
+    *(make("*") for make in (progress_key, directive_key)),
+    *(make(kind) for kind in _KINDS for make in (index_key, active_key)),
+    baselines_key("*"),
+    usage_key("*", "*"),
+    *(list_key(kind, "**") for kind in ("job", "study")),
+    *(WAKE_KEY, TEAM_WEIGHTS_KEY, TEAMS_KEY, TEAM_ACCOUNTS_KEY, RESERVATIONS_KEY, KEYS_KEY, key_key("*"), WEBHOOKS_KEY),
+    *(LISTED_KEY, DELETED_KEY, SCHEMA_KEY, MIGRATION_KEY, RESTORING_KEY, ORPHANS_KEY),
+)
+"""Forms of the keys that live until somebody removes them: every other key has a time to live.
+
+A ``*`` stands for one part between colons, ``**`` for any number of them.
+"""
+
+
+def is_permanent(key: str) -> bool:
+    """Whether a key may be without a time to live."""
+    return any(re.fullmatch(_pattern(form), key) for form in PERMANENT)
+
+
+def _pattern(form: str) -> str:
+    return re.escape(form).replace(r"\*\*", ".+").replace(r"\*", "[^:]+")
+
 
 def submission_id(job: str, attempt: int) -> str:
     """The Ray job of one attempt."""
@@ -161,6 +204,9 @@ DOOR_PREFIX = "/v1/pool"
 
 ANSWERS_FOLDER = PurePosixPath("answers")
 """Below the storage root: the answer book's segments."""
+
+BOOK_FILE = "book.json"
+"""In a book's folder: what it is a book of (`distill.contracts.wire.BookKey`); its time is that of the book's last use."""
 
 
 def run_folder(job: str) -> PurePosixPath:

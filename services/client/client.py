@@ -28,6 +28,7 @@ from services.client.where import find_key, find_server
 from services.client.wire import Wire, error_of
 from services.control_plane.views import (
     ArtifactList,
+    Collected,
     JobPage,
     KeyList,
     LogPage,
@@ -46,6 +47,8 @@ NO_LABELS: Mapping[str, str] = MappingProxyType({})
 LOG_POLL_S = 1.0
 PATIENCE_S = 45.0
 """A server that dies in the middle of an answer leaves word for 30 s that it still gives it."""
+COLLECT_S = 3600.0
+"""A large storage takes its time to be looked through."""
 
 
 class StillhouseClient:
@@ -411,6 +414,13 @@ class StillhouseClient:
             Conflict: it is the last admin key.
         """
         return self._wire.ask(KeyView, "DELETE", f"/v1/keys/{quote(key, safe='')}")
+
+    # Upkeep
+
+    def collect_garbage(self, *, dry_run: bool = False) -> Collected:
+        """Remove what has had its time, or say what would go."""
+        query = {"dry_run": "true" if dry_run else None}
+        return self._wire.ask(Collected, "POST", "/v1/gc", query=query, timeout_s=COLLECT_S)
 
     def _pages(self, model: type[Page], path: str, query: Mapping[str, Any]) -> Iterator[Page]:
         cursor: str | None = None

@@ -69,6 +69,7 @@ class Wire:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> httpx.Response:
         """The answer, if it is a good one.
 
@@ -77,8 +78,9 @@ class Wire:
             StillhouseError: it answered with a problem; the class follows from its code.
         """
         asked = {name: value for name, value in (query or {}).items() if value is not None}
+        timeout = self.http.timeout if timeout_s is None else httpx.Timeout(timeout_s, connect=5.0)
         with self.mapped():
-            response = self.http.request(method, path, params=asked, json=body, headers=headers)
+            response = self.http.request(method, path, params=asked, json=body, headers=headers, timeout=timeout)
         if response.is_success:
             return response
         raise error_of(response)

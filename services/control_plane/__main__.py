@@ -1,17 +1,22 @@
 """``python -m services.control_plane``: serve the API, with settings from the environment."""
 
+import asyncio
+import contextlib
 import logging
 import sys
 
 import uvicorn
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from distill.contracts.errors import StillhouseError
 from services.control_plane.main import create_app
 from services.control_plane.settings import Settings
+from services.control_plane.store import Store
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; 2 if the environment is wrong."""
+    """Run until SIGTERM or SIGINT; 2 if the environment is wrong, or what Redis holds is not for us."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -23,12 +28,31 @@ def main() -> int:
         )
         return 2
     except StillhouseError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return _refuse(error)
+    try:
+        asyncio.run(_check_schema(settings))
+    except StillhouseError as error:
+        return _refuse(error)
     uvicorn.run(
         create_app(settings), host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=3
     )
     return 0
+
+
+async def _check_schema(settings: Settings) -> None:
+    """Before the application does it too: here the answer is one line, and no traceback."""
+    redis = Redis.from_url(settings.node.redis_url, decode_responses=True, socket_timeout=5, socket_connect_timeout=2)
+    try:
+        with contextlib.suppress(RedisError, OSError):  # the application says what is wrong with Redis
+            await Store(redis).check_schema()
+    finally:
+        await redis.aclose()
+
+
+def _refuse(error: StillhouseError) -> int:
+    hint = error.details.get("hint")
+    print(f"{error}{'; ' + hint if hint else ''}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

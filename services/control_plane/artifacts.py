@@ -1,5 +1,6 @@
 """What finished jobs left on storage, and how a file goes out."""
 
+import asyncio
 from pathlib import Path
 
 from fastapi import Response
@@ -26,11 +27,21 @@ async def find_artifact(parts: Context, job: str, name: str) -> Artifact:
     artifacts = await list_artifacts(parts, job)
     for artifact in artifacts:
         if artifact.name == name:
-            return artifact
+            return await _still_there(parts, job, artifact)
     raise NotFound(
         f"job {job} left no artifact {name!r}",
         got=name,
         expected="one of " + ", ".join(artifact.name for artifact in artifacts),
+    )
+
+
+async def _still_there(parts: Context, job: str, artifact: Artifact) -> Artifact:
+    if await asyncio.to_thread((parts.settings.node.storage / artifact.path).is_file):
+        return artifact
+    raise NotFound(
+        f"{artifact.name} of job {job} is not on storage any more: it had its time, or somebody removed it",
+        got=artifact.name,
+        hint="STILLHOUSE_KEEP_ARTIFACTS_DAYS says for how long artifacts are kept (docs/operations.md)",
     )
 
 

@@ -14,6 +14,7 @@ from distill.contracts import names
 from distill.journal.keys import KnownKeys
 from services.control_plane import problems
 from services.control_plane.authentication import Authentication
+from services.control_plane.collecting import Collector
 from services.control_plane.connections import open_redis
 from services.control_plane.context import TEAM, Context
 from services.control_plane.following import Slots
@@ -26,7 +27,7 @@ from services.control_plane.once import Once
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
-from services.control_plane.routes import health, jobs, keys, reservations, studies, teachers, teams, usage
+from services.control_plane.routes import garbage, health, jobs, keys, reservations, studies, teachers, teams, usage
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store, read_streams
 from services.control_plane.webhooks.outbox import Webhooks
@@ -70,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     for router in (
         jobs.router, studies.router, teachers.router, reservations.router, usage.router, teams.router, keys.router,
+        garbage.router,
     ):  # fmt: skip
         app.include_router(router, responses=problems.documented(401, 403))
     return app
@@ -94,12 +96,14 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
         storage=settings.node.storage, teacher_idle_s=settings.teacher_idle_s, door_port=settings.door_port,
         webhooks=webhooks,
     )  # fmt: skip
+    collector = Collector(store, redis, reserved, storage=settings.node.storage, policy=settings.keep)
     context = Context(
         settings=settings, redis=redis, blocking_redis=blocking, store=store, keys=keys, listing=listing,
-        once=Once(redis), ray=ray, reservations=reserved, reconciler=reconciler, hub=Hub(blocking),
+        once=Once(redis), ray=ray, reservations=reserved, reconciler=reconciler, collector=collector, hub=Hub(blocking),
         slots=Slots(of_all=settings.max_streams, of_team=settings.max_team_streams),
     )  # fmt: skip
     tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(_apply_for_ever(store, blocking, reconciler))]
+    tasks.append(asyncio.create_task(collector.run(reconciler.acts)))
     try:
         yield context
     finally:

@@ -106,6 +106,10 @@ class Reconciler:
         for study in studies:
             await guarded(f"the report of {study.id}", self._report, study)
 
+    async def acts(self) -> bool:
+        """Whether this control plane is the one that acts."""
+        return await self._lease.hold()
+
     async def give_up_lease(self) -> None:
         """Let another control plane act at once."""
         await self._lease.give_up()

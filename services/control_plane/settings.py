@@ -1,5 +1,6 @@
 """What the control plane's environment tells it; read once, at start."""
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from distill.contracts.keys import KeyHash
 from distill.contracts.settings import NodeSettings, listed
 from services.control_plane.deployment import DOOR_HOST
 from services.control_plane.ray_rest import is_on_loopback
+from services.control_plane.retention import Policy
 from services.control_plane.webhooks.hosts import NOBODY, AllowedHosts
 
 
@@ -31,6 +33,8 @@ class Settings(Spec):
     max_body_bytes: int = 1 << 20
     teacher_idle_s: float = 120.0
     """A teacher that no job and no reservation needs leaves the cluster after so long."""
+    keep: Policy = Policy()
+    """For how long what has ended is kept."""
     door_port: int = 8471
     """Where Serve's HTTP proxy listens, on the loopback address of Ray's head; fixed when Serve first starts."""
 
@@ -55,8 +59,8 @@ class Settings(Spec):
 
         Raises:
             KeyError: a variable without a default is not set.
-            InvalidSpec: the key's hash is none, Ray's dashboard is on another machine and no token for it is given, or
-                webhooks are allowed and can't be signed.
+            InvalidSpec: the key's hash is none, Ray's dashboard is on another machine and no token for it is given,
+                webhooks are allowed and can't be signed, or a number of days is none.
         """
         token = environment.get("RAY_AUTH_TOKEN_PATH")
         refuse_unguarded(environment["STILLHOUSE_RAY_DASHBOARD"], has_token=bool(token))
@@ -81,7 +85,43 @@ class Settings(Spec):
             webhook_secret_path=Path(secret) if secret else None,
             max_streams=int(environment.get("STILLHOUSE_MAX_STREAMS", "2000")),
             max_team_streams=int(environment.get("STILLHOUSE_MAX_TEAM_STREAMS", "500")),
+            keep=_policy(environment),
         )
+
+
+KEEP_DAYS = {
+    "events": "STILLHOUSE_KEEP_EVENTS_DAYS",
+    "logs": "STILLHOUSE_KEEP_LOGS_DAYS",
+    "checkpoints": "STILLHOUSE_KEEP_CHECKPOINTS_DAYS",
+    "artifacts": "STILLHOUSE_KEEP_ARTIFACTS_DAYS",
+    "answers": "STILLHOUSE_KEEP_ANSWERS_DAYS",
+    "orphans": "STILLHOUSE_KEEP_ORPHANS_DAYS",
+}
+
+
+def _policy(environment: Mapping[str, str]) -> Policy:
+    """What these variables say; 0 is for ever."""
+    days: dict[str, float | None] = {}
+    for sort, variable in KEEP_DAYS.items():
+        text = environment.get(variable, "")
+        if text:
+            days[sort] = _days(variable, text) or None
+    return Policy(**days)
+
+
+def _days(variable: str, text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if 0 <= days < math.inf:
+        return days
+    raise InvalidSpec(
+        f"{variable} is {text!r}, and no number of days",
+        field=variable,
+        expected="a number of days, such as 30 or 0.5; 0 keeps for ever",
+        got=text,
+    )
 
 
 def refuse_unguarded(dashboard: str, *, has_token: bool) -> None:

@@ -17,14 +17,13 @@ from distill.contracts.teachers import TeacherRecord
 from services.control_plane import scripts
 from services.control_plane.life import apply_fact
 from services.control_plane.lists import lists_of, place_of, state_list
+from services.control_plane.migrations import bring_up_to_date
 from services.control_plane.once import KEPT_MS, UNKEPT, Kept, in_progress
 from services.control_plane.registry import apply_study_fact, apply_teacher_fact
 
 log = logging.getLogger(__name__)
 
 Record = JobRecord | StudyRecord | TeacherRecord
-
-SCHEMA_VERSION = "1"
 
 
 class Store:
@@ -36,17 +35,12 @@ class Store:
         self._apply = redis.register_script(scripts.APPLY)
 
     async def check_schema(self) -> None:
-        """Mark a new Redis with our schema version; refuse one that a newer Stillhouse has written.
+        """Mark a new Redis with our schema version, bring an older one forward, refuse a newer one.
 
         Raises:
-            Conflict: the version in Redis is another one.
+            Conflict: a newer Stillhouse has written what is there, or a restore was not finished.
         """
-        await self._redis.set(names.SCHEMA_KEY, SCHEMA_VERSION, nx=True)
-        found = await self._redis.get(names.SCHEMA_KEY)
-        if found != SCHEMA_VERSION:
-            raise Conflict(
-                f"Redis holds records of schema {found!r}, and this is {SCHEMA_VERSION!r}: use the Stillhouse that wrote them"
-            )
+        await bring_up_to_date(self._redis)
 
     async def job(self, identity: str) -> JobRecord:
         """The job's record. Raises NotFound."""

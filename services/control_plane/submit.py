@@ -31,7 +31,7 @@ from services.control_plane.deployment import size_of
 from services.control_plane.generations import WAITING, waits_for
 from services.control_plane.ray_rest import ClusterResources
 from services.control_plane.registry import find_version, member_of, resolve, snapshot_of
-from services.control_plane.results import read_result
+from services.control_plane.results import check_weights, read_result
 from services.control_plane.reuse import reuse_digest
 from services.control_plane.store import Store, no_such
 from services.control_plane.webhooks.hosts import NOBODY, AllowedHosts, check_notify
@@ -197,7 +197,9 @@ class Submission:
                 return CheckedMember(file=source)
             case MemberFromJob(job=identity, epoch=epoch):
                 job = await self._finished(identity, f"{field}.job")
-                return member_of(job) if epoch is None else await self._snapshot(job, epoch, f"{field}.epoch")
+                member = member_of(job) if epoch is None else await self._snapshot(job, epoch, f"{field}.epoch")
+                await check_weights(job, member, self._storage, f"{field}.job")
+                return member
 
     async def _snapshot(self, job: JobRecord, epoch: int, field: str) -> CheckedMember:
         kept = {one.epoch: one for one in (await read_result(job, self._storage)).snapshots}
@@ -233,7 +235,8 @@ class Submission:
             case FileWeights(path=path) | FolderWeights(path=path):
                 confine(self._data_root, path, f"{field}.path")
             case JobWeights(job=job):
-                await self._finished(job, f"{field}.job")
+                found = await self._finished(job, f"{field}.job")
+                await check_weights(found, member_of(found), self._storage, f"{field}.job")
 
     def _check_paths(self, spec: JobSpec, prefix: str) -> None:
         for field, path in spec.dataset.own_paths.items():

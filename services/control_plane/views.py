@@ -2,13 +2,14 @@
 
 from pydantic import Field
 
-from distill.contracts.base import Spec, Stored
+from distill.contracts.base import Spec, Stored, Timestamp
 from distill.contracts.keys import KeyView
 from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 from distill.contracts.teams import TeamHolding, TeamRecord
+from services.control_plane.retention import Sort
 
 
 class JobPage(Stored):
@@ -72,6 +73,27 @@ class LogPage(Stored):
     next_offset: int = Field(description="Ask from here for what follows.")
     text: str
     complete: bool = Field(description="The attempt has ended and this page reaches the end of its log.")
+
+
+class Removed(Stored):
+    """Something that was garbage."""
+
+    sort: Sort
+    where: str = Field(description="A path below the storage root; of events a key of Redis.")
+    size_bytes: int
+    why: str
+
+
+class Collected(Stored):
+    """What a collection of garbage removed, or would have."""
+
+    dry_run: bool
+    removed: list[Removed]
+    freed_bytes: int
+    orphans: dict[str, Timestamp] = Field(
+        default_factory=dict,
+        description="Folder that no record knows -> since when; it goes once it has been one for long.",
+    )
 
 
 class AliasTarget(Spec):

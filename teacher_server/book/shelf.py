@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from distill.contracts.base import digest_of
+from distill.contracts.names import BOOK_FILE
 from distill.contracts.wire import BookKey
 from distill.science.files import write_whole
 from teacher_server.book.pages import Pages, Rows
@@ -16,7 +17,6 @@ from teacher_server.book.segments import load_segments, put_aside, write_segment
 
 log = logging.getLogger(__name__)
 
-KEY_FILE = "book.json"
 REFUSED = ".refused"
 
 
@@ -110,7 +110,7 @@ class Shelf:
 
     def _label(self, key: BookKey) -> None:
         """See that the folder is there and says whose it is; its label's time is that of its last use."""
-        label = self._folder_of(key) / KEY_FILE
+        label = self._folder_of(key) / BOOK_FILE
         if label.exists():
             os.utime(label)
             return
@@ -123,5 +123,5 @@ def _size(folder: Path) -> int:
 
 
 def _used_at(folder: Path) -> float:
-    label = folder / KEY_FILE
+    label = folder / BOOK_FILE
     return (label if label.exists() else folder).stat().st_mtime

@@ -232,8 +232,16 @@ def test_every_redis_key_is_told():
         *(names.load_key("<application>"), names.usage_key("<team>", "<month>"), names.usage_writer_key("<id>")),
         names.WEBHOOKS_KEY,
         *(names.WAKE_KEY, names.RECONCILER_KEY, names.LISTED_KEY, names.PROBE_KEY, names.DELETED_KEY, names.SCHEMA_KEY),
+        *(names.MIGRATING_KEY, names.MIGRATION_KEY, names.RESTORING_KEY, names.ORPHANS_KEY, names.COLLECTED_KEY),
     ]
     assert re.findall(r"^\| `(stillhouse:\S+)` \|", ARCHITECTURE, re.M) == keys
+
+
+def test_every_key_that_the_table_gives_a_time_has_one_and_no_other():
+    rows = re.findall(r"^\| `(stillhouse:\S+)` \| .* \| (.+) \|$", ARCHITECTURE, re.M)
+    timed = {key for key, ends in rows if re.match(r"(about )?(\d+ s|a day|an hour|\w+ hours)\b", ends)}
+    named = {key: re.sub(r"<(?!kind)\w+>", "x", key).replace("<kind>", "job") for key, _ in rows}
+    assert {key for key, name in named.items() if not names.is_permanent(name)} == timed
 
 
 def leads_somewhere(document: Path, link: str) -> bool:

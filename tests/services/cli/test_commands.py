@@ -13,6 +13,8 @@ from distill.contracts.pool import TeacherUsage, TeamUsage
 from distill.contracts.records import JobState
 from distill.contracts.study import Child
 from distill.contracts.teachers import MemberFromJob
+from services.control_plane.retention import Sort
+from services.control_plane.views import Collected, Removed
 from tests.services.cli.conftest import Run
 from tests.services.client.stub_house import House, a_job, a_short_life
 from tests.services.control_plane.records import a_reservation
@@ -255,6 +257,20 @@ def test_reservations_are_listed_with_who_may_ask_whom_and_where(house: House, s
     assert line.split()[:4] == ["wise-1", "default", "wise@1", "5,000"]
     assert line.endswith("http://127.0.0.1:8471/v1/pool")
     assert json.loads(stillhouse("reservations", "--json").stdout)[0]["teacher"]["version"] == 1
+
+
+def test_gc_says_what_went_and_why(house: House, stillhouse: Run):
+    log = Removed(sort=Sort.LOGS, where="runs/a/1/log.txt", size_bytes=1234, why="job a is FAILED, for 91.0 days")
+    house.garbage = [log]
+    done = stillhouse("gc", "--dry-run")
+    assert done.stdout.splitlines()[1].split()[:3] == ["logs", "1,234", "runs/a/1/log.txt"]
+    assert "job a is FAILED, for 91.0 days" in done.stdout
+    assert "would go: 1 things, 1,234 bytes" in done.stderr
+    assert "go later: runs/late" in done.stderr
+    assert house.asked[-1][:2] == ("POST", "/v1/gc?dry_run=true")
+    done = stillhouse("gc", "--json")
+    assert house.asked[-1][:2] == ("POST", "/v1/gc")
+    assert Collected.model_validate_json(done.stdout).removed == [log]
 
 
 def test_usage_is_a_line_for_each_teacher(house: House, stillhouse: Run):

@@ -35,10 +35,12 @@ from services.control_plane import problems
 from services.control_plane.views import (
     AliasTarget,
     ArtifactList,
+    Collected,
     JobPage,
     JobPriority,
     KeyList,
     LogPage,
+    Removed,
     ReservationList,
     SnapshotList,
     StudyPage,
@@ -109,6 +111,7 @@ class House:
         self.keys: dict[str, KeyView] = {}
         self.rotations: list[KeyRotation] = []
         self.moved: list[AliasTarget] = []
+        self.garbage: list[Removed] = []
         self.published: list[TeacherVersionSpec] = []
         self.files: dict[str, bytes] = {}
         self.digests: dict[str, str] = {}
@@ -366,6 +369,11 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     def revoke_key(key: str) -> KeyView:
         house.keys[key] = _known(house.keys, key).model_copy(update={"revoked_at": NOON})
         return house.keys[key]
+
+    @app.post("/v1/gc")
+    def collect(dry_run: bool = False) -> Collected:
+        freed_bytes = sum(one.size_bytes for one in house.garbage)
+        return Collected(dry_run=dry_run, removed=house.garbage, freed_bytes=freed_bytes, orphans={"runs/late": NOON})
 
     @app.get("/v1/usage")
     def usage() -> TeamUsage:

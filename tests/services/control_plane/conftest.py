@@ -16,6 +16,7 @@ from services.control_plane.reconciler import Reconciler
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
 from services.stack.processes import free_ports
+from tests.keys import for_ever_async
 from tests.services.control_plane.fakes import FakeRay, a_reconciler
 
 ADMIN_KEY = new_key(new_key_id())
@@ -25,10 +26,11 @@ AUTHORIZED = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
 @pytest.fixture
 async def redis(own_redis_url: str) -> AsyncIterator[Redis]:
-    """A client of an emptied Redis that no stack uses."""
+    """A client of an emptied Redis that no stack uses; what a test leaves there is permanent by list, or ends by itself."""
     client: Redis = Redis.from_url(own_redis_url, decode_responses=True)
     await client.flushall()
     yield client
+    assert await for_ever_async(client) == []
     await client.aclose()
 
 

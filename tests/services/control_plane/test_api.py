@@ -253,7 +253,7 @@ async def test_health_is_the_process_and_readiness_names_what_is_missing(api: ht
 @pytest.fixture
 async def another_acts(redis: Redis) -> None:
     """Another control plane holds the lease: this one makes no rounds, which would apply facts too."""
-    await redis.set(names.RECONCILER_KEY, "another")
+    await redis.set(names.RECONCILER_KEY, "another", ex=600)
 
 
 @pytest.mark.usefixtures("another_acts")

@@ -166,6 +166,7 @@ async def test_a_long_queue_brings_a_replica_and_a_silent_replica_nothing(
     await reconciler.round()
     assert ray.served["teacher-wise-1"] == 1
     await redis.hset(names.load_key("teacher-wise-1"), "r", load.model_copy(update={"at": now()}).model_dump_json())
+    await redis.expire(names.load_key("teacher-wise-1"), 60)
     await reconciler.round()
     await reconciler.round()
     assert ray.served["teacher-wise-1"] == 2

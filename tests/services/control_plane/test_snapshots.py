@@ -28,7 +28,8 @@ async def a_finished_job(api: httpx.AsyncClient, store: Store, settings: Setting
         job=job, attempt=1, dataset=facts(), size=size(10), quality=quality(0.5), curve=(), steps=1, phases={},
         artifacts=(), snapshots=tuple(kept), predictions=str(folder / "predictions.json"), versions={},
     )  # fmt: skip
-    (settings.node.storage / folder).mkdir(parents=True)
+    for left in (folder / "artifacts", *(snapshot.path for snapshot in kept)):
+        (settings.node.storage / left).mkdir(parents=True)
     (settings.node.storage / folder / names.RESULT_FILE).write_text(result.model_dump_json())
     await ended(store, job, result=str(folder / names.RESULT_FILE))
     return job

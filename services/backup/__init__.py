@@ -1,0 +1,1 @@
+"""A copy of everything that must not be lost, and the way back from it."""
