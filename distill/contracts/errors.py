@@ -6,6 +6,7 @@
     │   ├── TooLarge          the request is larger than the server takes
     │   └── NoRoom            the cluster can never hold what was asked
     ├── NotFound              no such thing
+    ├── TooManyRequests       the team asks faster than it may
     ├── Conflict              the thing is in a state that doesn't allow it
     ├── InvalidData           a data set can't be read, or isn't what the job file says
     ├── InvalidWeights        a weights file is torn, not safetensors, or doesn't fit the model
@@ -117,6 +118,13 @@ class NotFound(StillhouseError):
     code = "not_found"
     status = 404
     is_users = True
+
+
+class TooManyRequests(StillhouseError):
+    """The team asks faster than it may. ``retry_after_s`` among the details says when to come again."""
+
+    code = "too_many_requests"
+    status = 429
 
 
 class Conflict(StillhouseError):

@@ -1,17 +1,17 @@
 """``python -m services.control_plane``: serve the API, with settings from the environment."""
 
+import contextlib
 import logging
 import sys
 
-import uvicorn
-
 from distill.contracts.errors import StillhouseError
 from services.control_plane.main import create_app
+from services.control_plane.serving import server_of
 from services.control_plane.settings import Settings
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; 2 if the environment is wrong."""
+    """Run until SIGTERM or SIGINT; 2 if the environment is wrong, 3 if it can't start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -25,10 +25,10 @@ def main() -> int:
     except StillhouseError as error:
         print(error, file=sys.stderr)
         return 2
-    uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=3
-    )
-    return 0
+    server = server_of(create_app(settings), settings)
+    with contextlib.suppress(KeyboardInterrupt):  # it has ended in order, and raises what it was told
+        server.run()
+    return 0 if server.started else 3
 
 
 if __name__ == "__main__":

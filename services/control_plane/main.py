@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -15,6 +15,7 @@ from services.control_plane import problems
 from services.control_plane.context import Context
 from services.control_plane.guarded import guarded
 from services.control_plane.limits import BodyLimit
+from services.control_plane.rate import Rates, spend
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
@@ -50,12 +51,12 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         separate_input_output_schemas=False,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_held_bytes=settings.max_held_bytes)
     problems.install(app)
-    for router in (
-        jobs.router, studies.router, teachers.router, reservations.router, usage.router, health.router,
-    ):  # fmt: skip
-        app.include_router(router)
+    app.state.rates = Rates(rate=settings.requests_per_s, burst=settings.requests_at_once)
+    for router in (jobs.router, studies.router, teachers.router, reservations.router, usage.router):
+        app.include_router(router, dependencies=[Depends(spend)])
+    app.include_router(health.router)
     return app
 
 
