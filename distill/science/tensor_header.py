@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distill.contracts.unique_keys import unique_keys
+
 MAX_HEADER_BYTES = 4 << 20
 """Of some ten thousands of tensors; the format allows 100 MB, and a reader takes several times as much."""
 
@@ -32,19 +34,12 @@ def read_tensor_header(file: Path) -> dict[str, Tensor]:
             raise ValueError(f"its header claims {size:,} bytes, more than the {MAX_HEADER_BYTES:,} that are read")
         header = opened.read(size)
     try:
-        described = json.loads(header, object_pairs_hook=_unique)
+        described = json.loads(header, object_pairs_hook=unique_keys)
     except RecursionError as error:
         raise ValueError("its header is nested deeper than any") from error
     if len(header) < size or not isinstance(described, dict):
         raise ValueError("its header is cut, or no JSON object")
     return {name: _claimed(name, entry) for name, entry in described.items() if name != "__metadata__"}
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("its header says one name twice")
-    return found
 
 
 def _claimed(name: str, entry: Any) -> Tensor:

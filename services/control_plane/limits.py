@@ -8,14 +8,11 @@ from distill.contracts.errors import Problem
 from services.control_plane.problems import answer
 from services.control_plane.strict_json import fault_of
 
-READ_S = 30.0
-"""In which a body must have come."""
-
 
 class BodyLimit:
     """Answers 413 to a body that is too large, 408 to one too slow, 503 where too many are held, 422 to what is not JSON."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, max_held_bytes: int, read_s: float = READ_S) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, max_held_bytes: int, read_s: float) -> None:
         """``max_bytes`` of one body, declared or found while reading; ``max_held_bytes`` of all that wait for their answer."""
         self._app = app
         self._max_bytes = max_bytes

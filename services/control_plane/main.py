@@ -51,7 +51,9 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         separate_input_output_schemas=False,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_held_bytes=settings.max_held_bytes)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.max_body_bytes, max_held_bytes=settings.max_held_bytes, read_s=settings.body_s
+    )
     problems.install(app)
     app.state.rates = Rates(rate=settings.requests_per_s, burst=settings.requests_at_once)
     for router in (jobs.router, studies.router, teachers.router, reservations.router, usage.router):

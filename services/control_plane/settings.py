@@ -26,6 +26,8 @@ class Settings(Spec):
     max_body_bytes: int = 1 << 20
     max_held_bytes: int = 1 << 26
     """Of bodies that are being read or answered, all together: further ones are refused, and may come again."""
+    body_s: float = Field(default=30.0, gt=0)
+    """In which the body of a request must have come."""
     max_connections: int = Field(default=4096, ge=1)
     """Open at a time, followers included."""
     requests_per_s: float = Field(default=500, ge=1)

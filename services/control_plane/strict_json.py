@@ -5,9 +5,12 @@ import math
 from typing import Any
 
 from distill.contracts.errors import Problem
+from distill.contracts.unique_keys import unique_keys
 
 MAX_DEPTH = 32
 MAX_KEY_LENGTH = 200
+MAX_KEYS = 1000
+"""Of one object: what isn't known among them is told one by one."""
 MAX_VALUES = 100_000
 LEAST_INTEGER, GREATEST_INTEGER = -(2**63), 2**63 - 1
 
@@ -20,7 +23,7 @@ def fault_of(body: bytes) -> Problem | None:
         return _fault(f"the body is not UTF-8: {error.reason} at byte {error.start}")
     try:
         value = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_integer, parse_float=_finite
+            text, object_pairs_hook=_object, parse_constant=_refuse, parse_int=_integer, parse_float=_finite
         )
         _check_whole(value)
     except RecursionError:
@@ -34,13 +37,10 @@ def _fault(message: str) -> Problem:
     return Problem(code="invalid_json", message=message)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    seen: set[str] = set()
-    twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # None: go on
-    raise ValueError(f"the key {twice[:MAX_KEY_LENGTH]!a} stands twice in one object")
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_KEYS:
+        raise ValueError(f"an object has {len(pairs):,} keys, more than {MAX_KEYS:,}")
+    return unique_keys(pairs)
 
 
 def _refuse(constant: str) -> Any:

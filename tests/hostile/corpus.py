@@ -63,3 +63,15 @@ def sparse(file: Path, start: bytes, size_bytes: int) -> None:
     with file.open("wb") as opened:
         opened.write(start)
         opened.truncate(size_bytes)
+
+
+def reset_peak() -> int:
+    """Forget the greatest memory that this process took so far; what it takes now, in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory("VmRSS")
+
+
+def memory(name: str) -> int:
+    """``VmRSS`` or ``VmHWM`` (the greatest since `reset_peak`) of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

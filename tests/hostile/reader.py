@@ -23,6 +23,7 @@ from distill.science.datasets.paths import inside_root
 from distill.science.models import build
 from distill.science.models.pretrained import folder_config, load_folder
 from distill.science.weights import load_model, load_weights
+from tests.hostile.corpus import memory, reset_peak
 
 DATASET_BYTES = 8 << 20
 HUNG_S = 20
@@ -75,7 +76,7 @@ READERS: dict[str, Callable[[Path, str, Mapping[str, Any]], None]] = {
 
 def read(case: Mapping[str, Any]) -> dict[str, Any]:
     """Have it read once, and tell how that ended."""
-    before = _reset_peak()
+    before = reset_peak()
     signal.alarm(HUNG_S)
     try:
         READERS[case["reader"]](Path(case["root"]), case["path"], case["spec"])
@@ -86,17 +87,7 @@ def read(case: Mapping[str, Any]) -> dict[str, Any]:
         end = {"end": f"crashed: {type(error).__name__}: {error}"[:500]}
     finally:
         signal.alarm(0)
-    return {"what": case["what"], "grown_bytes": _status("VmHWM") - before, **end}
-
-
-def _reset_peak() -> int:
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    return {"what": case["what"], "grown_bytes": memory("VmHWM") - before, **end}
 
 
 def _hung(*_: Any) -> None:

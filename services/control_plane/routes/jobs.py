@@ -51,7 +51,7 @@ async def list_jobs(
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=200)] = None,
     state: JobState | None = None,
-    study: str | None = None,
+    study: Annotated[str | None, Query(max_length=64)] = None,
 ) -> JobPage:
     """Jobs, newest first; of a study also those of others that it reuses."""
     kept: list[JobRecord] = []
@@ -144,8 +144,8 @@ async def events(
 async def logs(
     job: str,
     parts: Parts,
-    attempt: Annotated[int | None, Query(ge=1, description="Left out: the newest.")] = None,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    attempt: Annotated[int | None, Query(ge=1, lt=2**31, description="Left out: the newest.")] = None,
+    offset: Annotated[int, Query(ge=0, lt=2**62)] = 0,
     limit: Annotated[int, Query(ge=4, le=1 << 20, description="Bytes.")] = 1 << 16,
     follow_on: Annotated[bool, Query(alias="follow", description="Stream as plain text until the job ends.")] = False,
 ) -> Any:

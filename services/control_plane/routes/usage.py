@@ -17,7 +17,8 @@ router = APIRouter(prefix="/v1/usage", tags=["usage"])
 async def usage(
     parts: Parts,
     month: Annotated[
-        str | None, Query(pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="Such as `2026-11`; left out: now, in UTC.")
+        str | None,
+        Query(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="Such as `2026-11`; left out: now, in UTC."),
     ] = None,
     team: Annotated[Name, Query(description="Anybody may ask for any, until there are API keys.")] = TEAM,
 ) -> TeamUsage:
