@@ -93,6 +93,16 @@ def answer(
     return JSONResponse(document.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=more)
 
 
+def documented_file(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for a route that answers with a file of one of these types, whole or in part."""
+    content: dict[str, Any] = {media_type: {} for media_type in media_types}
+    return {
+        200: {"description": "The file.", "content": content},
+        206: {"description": "The part that `Range` asks for.", "content": content | {"multipart/byteranges": {}}},
+        304: {"description": "`If-None-Match` names what it still is."},
+    }
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the errors that a route may answer with, beside those that every route may."""
     return {

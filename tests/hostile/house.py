@@ -1,5 +1,6 @@
 """A control plane behind a real socket, in a thread of this process, and what a request meets there."""
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -12,14 +13,15 @@ from distill.contracts import names
 from distill.contracts.base import now
 from distill.contracts.facts import AttemptClaimed, AttemptEnded, PhaseReached
 from distill.contracts.measures import Artifact, AttemptResult, Predictions
-from distill.contracts.records import Outcome, Phase
+from distill.contracts.records import Outcome, Phase, StudyRecord
 from distill.contracts.settings import NodeSettings
+from distill.contracts.study import StudySpec
 from distill.contracts.teachers import TeacherRecord
 from services.control_plane.main import create_app
 from services.control_plane.serving import server_of
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
-from tests.services.control_plane.records import a_queued_job, said
+from tests.services.control_plane.records import JOB, a_queued_job, a_teacher, said
 from tests.services.reports.examples import facts, quality, size
 
 CONTENT = bytes(range(250)) * 4
@@ -72,3 +74,25 @@ async def leave_a_job(node: NodeSettings, *teachers: TeacherRecord) -> None:
     ended = AttemptEnded(attempt=1, outcome=Outcome.FINISHED, result=str(folder / names.RESULT_FILE), at=now())
     await store.append("job", "left", said(ended, 2))
     await redis.aclose()
+
+
+async def _leave_everything(node: NodeSettings) -> None:
+    await leave_a_job(node, a_teacher())
+    redis: Redis = Redis.from_url(node.redis_url, decode_responses=True)
+    spec = StudySpec.model_validate({"name": "compared", "job": JOB})
+    study = StudyRecord(
+        id="compared",
+        team="default",
+        spec=spec,
+        jobs={"student": "left"},
+        children={},
+        created_at=now(),
+        updated_at=now(),
+    )
+    await Store(redis).create_jobs([], study)
+    await redis.aclose()
+
+
+def leave_everything(node: NodeSettings) -> None:
+    """`leave_a_job`, and the study ``compared`` whose only job it is, with the teacher ``wise``."""
+    asyncio.run(_leave_everything(node))

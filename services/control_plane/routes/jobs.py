@@ -14,10 +14,10 @@ from distill.contracts.facts import CancelAsked, PauseAsked, ResumeAsked
 from distill.contracts.job import JobSpec
 from distill.contracts.records import JobRecord, JobState, Wish
 from services.control_plane import examples
-from services.control_plane.artifacts import find_artifact, list_artifacts, list_snapshots, send_file
+from services.control_plane.artifacts import ARTIFACT_TYPES, find_artifact, list_artifacts, list_snapshots, send_file
 from services.control_plane.context import Context, Parts, Who
-from services.control_plane.problems import documented
-from services.control_plane.reporting import report_of_job
+from services.control_plane.problems import documented, documented_file
+from services.control_plane.reporting import REPORT_RESPONSES, report_of_job
 from services.control_plane.streams import follow, follow_log, last_event_id, read_log, whole_characters
 from services.control_plane.views import ArtifactList, JobPage, LogPage, SnapshotList
 
@@ -140,7 +140,11 @@ async def events(
         yield event
 
 
-@router.get("/{job}/logs", responses=documented(404))
+@router.get(
+    "/{job}/logs",
+    responses=documented(404)
+    | {200: {"model": LogPage, "description": "A page, or text.", "content": {"text/plain": {}}}},
+)
 async def logs(
     job: str,
     parts: Parts,
@@ -166,13 +170,13 @@ async def logs(
     return LogPage(job=job, attempt=number, offset=offset, next_offset=offset + used, text=text, complete=complete)
 
 
-@router.get("/{job}/report", responses=documented(404, 409))
+@router.get("/{job}/report", responses=documented(404, 409, 416) | REPORT_RESPONSES)
 async def report(job: str, parts: Parts, report_format: ReportFormat = "json") -> Response:
     """What was gained and what it cost, as JSON or Markdown."""
     return await report_of_job(parts, job, REPORT_FILES[report_format])
 
 
-@router.get("/{job}/report/{file}", responses=documented(404, 409))
+@router.get("/{job}/report/{file}", responses=documented(404, 409, 416) | REPORT_RESPONSES)
 async def report_part(job: str, file: str, parts: Parts) -> Response:
     """A file of the report: ``report.md`` or a plot."""
     return await report_of_job(parts, job, file)
@@ -190,7 +194,7 @@ async def snapshots(job: str, parts: Parts) -> SnapshotList:
     return SnapshotList(items=list(await list_snapshots(parts, job)))
 
 
-@router.get("/{job}/artifacts/{name}", responses=documented(404, 409, 416))
+@router.get("/{job}/artifacts/{name}", responses=documented(404, 409, 416) | documented_file(*ARTIFACT_TYPES))
 async def artifact(
     job: str, name: str, parts: Parts, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:

@@ -12,7 +12,7 @@ from distill.contracts.study import StudySpec
 from services.control_plane import examples
 from services.control_plane.context import Context, Parts, Who
 from services.control_plane.problems import documented
-from services.control_plane.reporting import report_of_study
+from services.control_plane.reporting import REPORT_RESPONSES, report_of_study
 from services.control_plane.routes.jobs import REPORT_FILES, Limit, ReportFormat, cancel_job, pause_job, resume_job
 from services.control_plane.streams import follow, last_event_id
 from services.control_plane.views import StudyPage, StudyView, study_state
@@ -96,13 +96,13 @@ async def events(
         yield event
 
 
-@router.get("/{study}/report", responses=documented(404, 409))
+@router.get("/{study}/report", responses=documented(404, 409, 416) | REPORT_RESPONSES)
 async def report(study: str, parts: Parts, report_format: ReportFormat = "json") -> Response:
     """What was gained and what it cost, as JSON or Markdown."""
     return await report_of_study(parts, study, REPORT_FILES[report_format])
 
 
-@router.get("/{study}/report/{file}", responses=documented(404, 409))
+@router.get("/{study}/report/{file}", responses=documented(404, 409, 416) | REPORT_RESPONSES)
 async def report_part(study: str, file: str, parts: Parts) -> Response:
     """A file of the report: ``report.md`` or a plot."""
     return await report_of_study(parts, study, file)
