@@ -65,7 +65,7 @@ def _finite(digits: str) -> float:
 def _check_whole(value: Any) -> None:
     """See that it is neither too deep nor too much, and that every text could be written as UTF-8."""
     level, num_values = [value], 0
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         num_values += len(level)
         if num_values > MAX_VALUES:
             raise ValueError(f"it holds more than {MAX_VALUES:,} values")
