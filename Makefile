@@ -1,7 +1,7 @@
 # Everything a fresh clone needs: `make demo`, `make test`. Needs make and Python 3.11 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo examples bench bench-full bench-api test test-all lint types imports clean
+.PHONY: help setup demo examples bench bench-full bench-api test test-all lint types imports audit clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -57,6 +57,9 @@ types: setup  ## Types
 
 imports: setup  ## Who may import whom
 	$(BIN)/lint-imports
+
+audit: setup  ## Known vulnerabilities of what is installed; says so where nobody can be asked
+	.ci/audit
 
 clean:  ## Remove .venv and every cache; your state in STILLHOUSE_HOME stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from distill.contracts.classes import difference
+from distill.contracts.confined import LeavesRoot, NoPlainFile, real_path
 from distill.contracts.errors import InvalidAnswer, InvalidData, InvalidSpec, InvalidWeights, StillhouseError
 from distill.contracts.measures import Size
 from distill.contracts.models import InputSpec, ModelCard
@@ -113,12 +114,14 @@ def _load_file(file: MemberFromFile, settings: NodeSettings) -> tuple[Classifier
 
 
 def _below(root: Path, path: str) -> Path:
-    resolved = (root / path).resolve()
-    if not resolved.is_relative_to(root.resolve()):
+    try:
+        return real_path(root, path)
+    except (LeavesRoot, NoPlainFile) as error:
         raise InvalidData(
-            f"'{path}' leads out of {root}: only what lies below it is read", expected=f"a path below {root}", got=path
-        )
-    return resolved
+            f"'{path}' leads out of {root}, or is no plain file: only files and folders below it are read",
+            expected=f"a path below {root}",
+            got=path,
+        ) from error
 
 
 def _check_that_they_agree(members: Sequence[_Member]) -> None:

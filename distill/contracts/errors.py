@@ -9,6 +9,7 @@
     ├── NotAuthenticated      no API key came with the request, or one that doesn't hold
     ├── Forbidden             the API key doesn't allow it
     ├── NotFound              no such thing
+    ├── TooManyRequests       the team asks faster than it may
     ├── Conflict              the thing is in a state that doesn't allow it
     │   └── InProgress        the request with this Idempotency-Key is still being answered
     ├── TooManyStreams        so much is followed already that no more may be for now
@@ -147,6 +148,13 @@ class NotFound(StillhouseError):
     code = "not_found"
     status = 404
     is_users = True
+
+
+class TooManyRequests(StillhouseError):
+    """The team asks faster than it may. ``retry_after_s`` says when to come again."""
+
+    code = "too_many_requests"
+    status = 429
 
 
 class Conflict(StillhouseError):

@@ -71,23 +71,33 @@ class PluginModel(Spec):
 
 ModelSpec = Annotated[ZooModel | TransformersModel | PluginModel, Field(discriminator="source")]
 
+MAX_ROW_VALUES = 2**24
+"""A window of one row must fit into what a teacher takes."""
+MAX_VOCABULARY = 2**24
+
 
 class ImageInput(Spec):
     """uint8 images (N, channels, height, width); the model normalises: (pixel / 255 - mean) / std."""
 
     kind: Literal["image"] = "image"
-    channels: int = Field(ge=1)
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    channels: int = Field(ge=1, le=MAX_ROW_VALUES)
+    height: int = Field(ge=1, le=MAX_ROW_VALUES)
+    width: int = Field(ge=1, le=MAX_ROW_VALUES)
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _a_row_can_be_sent(self) -> Self:
+        if (pixels := self.channels * self.height * self.width) > MAX_ROW_VALUES:
+            raise ValueError(f"an image of {pixels:,} numbers is more than a teacher takes: at most {MAX_ROW_VALUES:,}")
+        return self
 
 
 class VectorInput(Spec):
     """float32 vectors (N, features); the model normalises: (value - mean) / std."""
 
     kind: Literal["vector"] = "vector"
-    features: int = Field(ge=1)
+    features: int = Field(ge=1, le=MAX_ROW_VALUES)
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -96,8 +106,8 @@ class TokensInput(Spec):
     """int64 token ids (N, length), padded with ``pad_id``."""
 
     kind: Literal["tokens"] = "tokens"
-    length: int = Field(ge=1)
-    vocabulary: int = Field(ge=1)
+    length: int = Field(ge=1, le=MAX_ROW_VALUES)
+    vocabulary: int = Field(ge=1, le=MAX_VOCABULARY)
     pad_id: int = 0
     tokenizer: Digest | None = None
     """Of the tokenizer, where it is known: ids of another mean other words."""

@@ -13,6 +13,7 @@ from distill.contracts.base import Spec
 from distill.contracts.models import ImportPath
 
 ANSWERS_MEMORY_BYTES, ANSWERS_DISK_BYTES = 2 * 2**30, 20 * 2**30
+DATASET_BYTES = 16 * 2**30
 
 
 class NodeSettings(Spec):
@@ -29,6 +30,8 @@ class NodeSettings(Spec):
     """A folder with the four IDX files of Fashion-MNIST, if the operator has one."""
     plugins: tuple[ImportPath, ...] = ()
     """The factories of models that job files may name: no other module is ever imported for them."""
+    dataset_bytes: int = Field(default=DATASET_BYTES, ge=2**20)
+    """What a split of the user's own data may take in memory: a small file may say that it holds a terabyte of zeros."""
     answers_memory_bytes: int = Field(default=ANSWERS_MEMORY_BYTES, ge=2**20)
     """What the answer book may keep in memory; it lets go of the books that were not used for the longest time."""
     answers_disk_bytes: int = Field(default=ANSWERS_DISK_BYTES, ge=2**20)
@@ -50,6 +53,7 @@ class NodeSettings(Spec):
             cache=Path(environment.get("STILLHOUSE_CACHE", storage / "cache")),
             fashion_mnist=Path(folder) if folder else None,
             plugins=listed(environment.get("STILLHOUSE_PLUGINS", "")),
+            dataset_bytes=int(environment.get("STILLHOUSE_DATASET_BYTES", DATASET_BYTES)),
             answers_memory_bytes=int(environment.get("STILLHOUSE_ANSWERS_MEMORY_BYTES", ANSWERS_MEMORY_BYTES)),
             answers_disk_bytes=int(environment.get("STILLHOUSE_ANSWERS_DISK_BYTES", ANSWERS_DISK_BYTES)),
         )
@@ -67,6 +71,8 @@ class NodeSettings(Spec):
         if self.plugins:
             variables["STILLHOUSE_PLUGINS"] = ",".join(self.plugins)
         # the defaults are not named, so that a node may have bounds of its own
+        if self.dataset_bytes != DATASET_BYTES:
+            variables["STILLHOUSE_DATASET_BYTES"] = str(self.dataset_bytes)
         if self.answers_memory_bytes != ANSWERS_MEMORY_BYTES:
             variables["STILLHOUSE_ANSWERS_MEMORY_BYTES"] = str(self.answers_memory_bytes)
         if self.answers_disk_bytes != ANSWERS_DISK_BYTES:

@@ -1,5 +1,6 @@
 """The student as a program that plain torch runs: normalisation inside, any number of rows."""
 
+import io
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ def export_program(model: Classifier, input: InputSpec, file: Path) -> None:
     """Write ``file``, a ``.pt2`` program: ``torch.export.load(file).module()(raw_inputs)`` gives logits (N, C) float32.
 
     The program takes raw inputs on the CPU, in any number of rows >= 1, and needs torch alone. Before it appears it is
-    loaded again and compared with the model, in batches of 1 and of 7.
+    loaded again from memory and compared with the model, in batches of 1 and of 7.
 
     Args:
         model: on the CPU; exported in evaluation mode, which is then put back.
@@ -63,14 +64,18 @@ def _program(model: Classifier, taken: InputSpec) -> torch.export.ExportedProgra
 
 
 def _save_checked(program: torch.export.ExportedProgram, part: Path, model: Classifier, taken: InputSpec) -> None:
-    torch.export.save(program, part)
-    loaded = torch.export.load(part).module()
+    # what is compared is what is written: no program is ever loaded from a file, where somebody else may have put one
+    saved = io.BytesIO()
+    torch.export.save(program, saved)
+    saved.seek(0)
+    loaded = torch.export.load(saved).module()
     for num_rows in (1, 7):
         inputs = example_input(taken, num_rows)
         with torch.no_grad():
             gap = _greatest_gap(loaded(inputs), model(inputs))
         if not gap <= TOLERANCE:
             raise RuntimeError(f"the exported program's logits differ from the model's by {gap}, more than {TOLERANCE}")
+    part.write_bytes(saved.getvalue())
 
 
 def _greatest_gap(first_NC: Tensor, second_NC: Tensor) -> float:

@@ -13,6 +13,7 @@ from distill.contracts.errors import InvalidWeights
 from distill.contracts.models import InputSpec, ModelCard, ModelSpec
 from distill.science.files import write_whole
 from distill.science.models import Classifier, ManyHeads, build
+from distill.science.tensor_header import read_tensor_header
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
@@ -73,10 +74,10 @@ def load_weights(model: Classifier, file: Path, *, digest: str | None = None) ->
         InvalidWeights: the file is missing, torn, not safetensors, not the one of the digest, holds a value that is
             not finite, or its names and shapes are not the model's.
     """
-    tensors = _read(file)
-    if digest is not None and (came := file_digest(file)) != digest:
+    if digest is not None and file.is_file() and (came := file_digest(file)) != digest:
         raise _invalid(file, "is not the file that its card names", expected=digest, got=came)
-    _check_fit(model.net.state_dict(), tensors, file)
+    tensors = _read(file, model.net.state_dict())
+    _check_finite(tensors, file)
     model.net.load_state_dict(tensors, strict=True)
 
 
@@ -86,16 +87,18 @@ def file_digest(path: Path) -> str:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _read(file: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Its tensors, once it claims to hold the very ones that are wanted: no more than those is ever read."""
     if not file.is_file():
-        raise _invalid(file, "is missing", expected="a safetensors file", got="no such file")
+        raise _invalid(file, "is missing, or no file", expected="a safetensors file", got="no such file")
     try:
         with file.open("rb") as opened:
             start = opened.read(2)
+        _check_fit(wanted, read_tensor_header(file), file)
         tensors: dict[str, Tensor] = load_file(file)
     except OSError as error:
         raise _invalid(file, f"can't be read: {error}") from error
-    except (safetensors.SafetensorError, ValueError) as error:
+    except (safetensors.SafetensorError, ValueError, RuntimeError) as error:
         raise _unreadable(file, start, error) from error
     return tensors
 
@@ -134,6 +137,9 @@ def _check_fit(wanted: Mapping[str, Tensor], came: Mapping[str, Tensor], file: P
             hint="classes, channels and sizes must be those of the weights, and names those of the model in memory: "
             "save_file(model.state_dict()) writes them, transformers' save_pretrained renames some",
         )
+
+
+def _check_finite(came: Mapping[str, Tensor], file: Path) -> None:
     if bad := [name for name, tensor in came.items() if tensor.is_floating_point() and not tensor.isfinite().all()]:
         raise _invalid(file, "; ".join(_listed("not finite", bad)), expected="finite weights", got="NaN or infinity")
 

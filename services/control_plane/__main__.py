@@ -5,18 +5,18 @@ import contextlib
 import logging
 import sys
 
-import uvicorn
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from distill.contracts.errors import StillhouseError
 from services.control_plane.main import create_app
+from services.control_plane.serving import server_of
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; 2 if the environment is wrong, or what Redis holds is not for us."""
+    """Run until SIGTERM or SIGINT; 2 if the environment is wrong or what Redis holds is not for us, 3 if it can't start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -33,10 +33,10 @@ def main() -> int:
         asyncio.run(_check_schema(settings))
     except StillhouseError as error:
         return _refuse(error)
-    uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=3
-    )
-    return 0
+    server = server_of(create_app(settings), settings)
+    with contextlib.suppress(KeyboardInterrupt):  # it has ended in order, and raises what it was told
+        server.run()
+    return 0 if server.started else 3
 
 
 async def _check_schema(settings: Settings) -> None:

@@ -11,6 +11,9 @@ from distill.contracts.measures import Artifact, Snapshot
 from services.control_plane.context import Context
 from services.control_plane.results import read_result
 
+ARTIFACT_TYPES = ("application/octet-stream", "application/json", "text/markdown", "application/zip")
+"""What rank 0 calls what it leaves (`student_worker.results`)."""
+
 
 async def list_artifacts(parts: Context, job: str) -> tuple[Artifact, ...]:
     """What the job left. Raises as `read_result`, and NotFound."""

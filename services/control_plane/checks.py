@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from distill.contracts.classes import check_top_k, difference
+from distill.contracts.confined import LeavesRoot, NoPlainFile, real_path
 from distill.contracts.datasets import DatasetSpec, NoLabels
 from distill.contracts.ensemble import AllMembers, PerMemberHeads, SteppedMembers, Weighted
 from distill.contracts.errors import InvalidSpec, NoRoom
@@ -27,17 +28,23 @@ def confine(root: Path, path: str, field: str) -> Path:
     """The existing file or folder that ``path`` means below ``root``.
 
     Raises:
-        InvalidSpec: it leaves the root (by ``..``, a link, or as an absolute path), or there is no such file.
+        InvalidSpec: it leaves the root (by ``..``, a link, or as an absolute path), there is no such file, or it is a
+            device or a pipe.
     """
-    resolved = (root / path).resolve() if "\x00" not in path else root.parent
-    if not resolved.is_relative_to(root.resolve()):
+    try:
+        resolved = real_path(root, path)
+    except LeavesRoot as error:
         raise InvalidSpec(
             f"{field}: {path!r} lies outside the data root",
             field=field,
             got=path,
             expected="a path relative to the data root, without leaving it",
             hint="the operator names the data root in STILLHOUSE_DATA_ROOT",
-        )
+        ) from error
+    except NoPlainFile as error:
+        raise InvalidSpec(
+            f"{field}: {path!r}: {error}", field=field, got=path, expected="a file or a folder"
+        ) from error
     if not resolved.exists():
         raise InvalidSpec(
             f"{field}: there is no {path!r} in the data root",

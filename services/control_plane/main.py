@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -24,6 +24,7 @@ from services.control_plane.keys import Keys
 from services.control_plane.limits import BodyLimit
 from services.control_plane.listing import Listing
 from services.control_plane.once import Once
+from services.control_plane.rate import Rates, spend
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
@@ -65,15 +66,18 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         separate_input_output_schemas=False,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.max_body_bytes, max_held_bytes=settings.max_held_bytes, read_s=settings.body_s
+    )
     app.add_middleware(Authentication)  # the last that is added is the first that is asked
     problems.install(app)
+    app.state.rates = Rates(rate=settings.requests_per_s, burst=settings.requests_at_once)
     app.include_router(health.router)
     for router in (
         jobs.router, studies.router, teachers.router, reservations.router, usage.router, teams.router, keys.router,
         garbage.router,
     ):  # fmt: skip
-        app.include_router(router, responses=problems.documented(401, 403))
+        app.include_router(router, responses=problems.documented(401, 403), dependencies=[Depends(spend)])
     return app
 
 

@@ -23,7 +23,12 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = "5"
+MOST_PROBLEMS = 50
+"""Told at once: a body may have thousands."""
 CODES = {404: "not_found", 405: "method_not_allowed", 409: "conflict", 413: "too_large", 416: "range_not_satisfiable"}
+
+ALWAYS = (408, 413, 422, 429, 503)
+"""A body that comes too slowly or is too large, a wrong request, too many of them, Redis or Ray away."""
 
 
 class ProblemDocument(Stored):
@@ -51,7 +56,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        problems = explain(error.errors(), error.body)
+        problems = explain(list(error.errors())[:MOST_PROBLEMS], error.body)
         return answer(HTTPStatus.UNPROCESSABLE_ENTITY, problems[0], errors=problems if len(problems) > 1 else None)
 
     @app.exception_handler(HTTPException)
@@ -106,9 +111,19 @@ def answer(
     return JSONResponse(document.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=more)
 
 
+def documented_file(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for a route that answers with a file of one of these types, whole or in part."""
+    content: dict[str, Any] = {media_type: {} for media_type in media_types}
+    return {
+        200: {"description": "The file.", "content": content},
+        206: {"description": "The part that `Range` asks for.", "content": content | {"multipart/byteranges": {}}},
+        304: {"description": "`If-None-Match` names what it still is."},
+    }
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries for the errors that a route may answer with."""
+    """OpenAPI entries for the errors that a route may answer with, beside those that every route may."""
     return {
         status: {"model": ProblemDocument, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
-        for status in (*statuses, 422, 503)
+        for status in sorted({*statuses, *ALWAYS})
     }

@@ -9,14 +9,18 @@ from fastapi.responses import FileResponse
 from distill.contracts import names
 from distill.contracts.errors import Conflict, NotFound
 from services.control_plane.context import Context
+from services.control_plane.problems import documented_file
 from services.reports.write import write_job_report
 
+OTHER = "application/octet-stream"
 MEDIA_TYPES = {
     ".json": "application/json",
     ".md": "text/markdown; charset=utf-8",
     ".svg": "image/svg+xml",
     ".png": "image/png",
 }
+
+REPORT_RESPONSES = documented_file(*(media_type.partition(";")[0] for media_type in MEDIA_TYPES.values()), OTHER)
 
 
 async def report_of_job(parts: Context, job: str, file: str) -> Response:
@@ -50,4 +54,4 @@ def _file_of(folder: Path, file: str) -> Response:
     if file not in names_there:
         raise NotFound(f"the report has no file {file!r}", got=file, expected="one of " + ", ".join(names_there))
     path = folder / file
-    return FileResponse(path, media_type=MEDIA_TYPES.get(path.suffix, "application/octet-stream"))
+    return FileResponse(path, media_type=MEDIA_TYPES.get(path.suffix, OTHER))

@@ -31,6 +31,16 @@ class Settings(Spec):
     host: str = "127.0.0.1"
     port: int = 8470
     max_body_bytes: int = 1 << 20
+    max_held_bytes: int = 1 << 26
+    """Of bodies that are being read or answered, all together: further ones are refused, and may come again."""
+    body_s: float = Field(default=30.0, gt=0)
+    """In which the body of a request must have come."""
+    max_connections: int = Field(default=4096, ge=1)
+    """Open at a time, followers included."""
+    requests_per_s: float = Field(default=500, ge=1)
+    """Of one team, in the long run."""
+    requests_at_once: float = Field(default=5000, ge=1)
+    """Of one team that has rested."""
     teacher_idle_s: float = 120.0
     """A teacher that no job and no reservation needs leaves the cluster after so long."""
     keep: Policy = Policy()
@@ -81,6 +91,8 @@ class Settings(Spec):
             port=int(environment.get("STILLHOUSE_PORT", "8470")),
             teacher_idle_s=float(environment.get("STILLHOUSE_TEACHER_IDLE_S", "120")),
             door_port=int(environment.get("STILLHOUSE_DOOR_PORT", "8471")),
+            requests_per_s=float(environment.get("STILLHOUSE_REQUESTS_PER_S", "500")),
+            requests_at_once=float(environment.get("STILLHOUSE_REQUESTS_AT_ONCE", "5000")),
             webhook_hosts=told,
             webhook_secret_path=Path(secret) if secret else None,
             max_streams=int(environment.get("STILLHOUSE_MAX_STREAMS", "2000")),

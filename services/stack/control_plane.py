@@ -65,7 +65,7 @@ def wait_for_control_plane(child: Child, url: str, home: StackHome, *, timeout_s
 def is_ready(url: str) -> bool:
     """Whether ``/readyz`` says so."""
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:  # noqa: S310
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:  # noqa: S310 - our own http address
             json.load(response)
             return True
     except (urllib.error.URLError, OSError, ValueError, http.client.HTTPException):

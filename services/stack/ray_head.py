@@ -113,11 +113,11 @@ def wait_for_ray(child: Child, state: RayState, home: StackHome, *, timeout_s: f
 
 def answers(state: RayState, home: StackHome) -> bool:
     """Whether this head takes our token, and a node of it has CPUs to give."""
-    request = urllib.request.Request(  # noqa: S310
+    request = urllib.request.Request(  # noqa: S310 - our own http address
         f"{state.dashboard}/nodes?view=summary", headers={"Authorization": f"Bearer {home.token.read_text().strip()}"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310 - the same
             nodes = json.load(response)["data"]["summary"]
     except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError, KeyError):
         return False
@@ -143,7 +143,8 @@ def _ports(last: RayState | None) -> dict[str, int]:
 def _short_folder() -> Path:
     """A new folder for the owner alone; sockets lie deep below it, and their paths may not exceed 107 characters."""
     usual = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="stillhouse-", dir=usual if len(usual) <= MAX_PARENT_LENGTH else "/tmp"))  # noqa: S108
+    parent = usual if len(usual) <= MAX_PARENT_LENGTH else "/tmp"  # noqa: S108 - mkdtemp makes what nobody else can guess
+    return Path(tempfile.mkdtemp(prefix="stillhouse-", dir=parent))
 
 
 def _clean(environment: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from distill.contracts import credentials
 from distill.contracts.base import Spec
-from distill.contracts.settings import ANSWERS_DISK_BYTES, ANSWERS_MEMORY_BYTES, listed
+from distill.contracts.settings import ANSWERS_DISK_BYTES, ANSWERS_MEMORY_BYTES, DATASET_BYTES, listed
 
 DEFAULT_PORT = 8470
 
@@ -23,6 +23,7 @@ class StackSettings(Spec):
     """Left out: ``cache`` in the state folder."""
     fashion_mnist: Path | None = None
     plugins: tuple[str, ...] = ()
+    dataset_bytes: int = DATASET_BYTES
     answers_memory_bytes: int = ANSWERS_MEMORY_BYTES
     answers_disk_bytes: int = ANSWERS_DISK_BYTES
     door_port: int | None = None
@@ -39,6 +40,7 @@ class StackSettings(Spec):
             cache=_folder(environment.get("STILLHOUSE_CACHE")),
             fashion_mnist=_folder(environment.get("STILLHOUSE_FASHION_MNIST")),
             plugins=listed(environment.get("STILLHOUSE_PLUGINS", "")),
+            dataset_bytes=int(environment.get("STILLHOUSE_DATASET_BYTES", DATASET_BYTES)),
             answers_memory_bytes=int(environment.get("STILLHOUSE_ANSWERS_MEMORY_BYTES", ANSWERS_MEMORY_BYTES)),
             answers_disk_bytes=int(environment.get("STILLHOUSE_ANSWERS_DISK_BYTES", ANSWERS_DISK_BYTES)),
             door_port=int(door_port) if door_port else None,

@@ -89,6 +89,7 @@ class Stack:
             cache=self._settings.cache or self.home.cache,
             fashion_mnist=self._settings.fashion_mnist,
             plugins=self._settings.plugins,
+            dataset_bytes=self._settings.dataset_bytes,
             answers_memory_bytes=self._settings.answers_memory_bytes,
             answers_disk_bytes=self._settings.answers_disk_bytes,
         )

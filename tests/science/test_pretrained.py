@@ -149,7 +149,7 @@ def test_code_that_a_folder_brings_is_not_run(folder: Path):
     content |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
     (folder / "config.json").write_text(json.dumps(content))
     (folder / "own.py").write_text("raise SystemExit('this ran')")
-    with pytest.raises(InvalidWeights, match="can't be read"):
+    with pytest.raises(InvalidWeights, match="names code to be run"):
         folder_config(folder, "own")
 
 

@@ -130,9 +130,9 @@ def _read(spec: DatasetSpec, settings: NodeSettings) -> Raw:
     if isinstance(spec, TabularData):
         return load_tabular(spec)
     if isinstance(spec, ArrayData):
-        return load_arrays(spec, settings.data_root)
+        return load_arrays(spec, settings.data_root, most_bytes=settings.dataset_bytes)
     if isinstance(spec, ImageFolderData):
-        return load_image_folder(spec, settings.data_root)
+        return load_image_folder(spec, settings.data_root, most_bytes=settings.dataset_bytes)
     if isinstance(spec, ParquetData):
-        return load_parquet(spec, settings.data_root)
-    return load_text(spec, settings.data_root)
+        return load_parquet(spec, settings.data_root, most_bytes=settings.dataset_bytes)
+    return load_text(spec, settings.data_root, most_bytes=settings.dataset_bytes)

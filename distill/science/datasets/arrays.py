@@ -1,7 +1,6 @@
 """The user's arrays: ``.npz`` and safetensors files, read without ever unpickling."""
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,21 @@ import torch
 from torch import Tensor
 
 from distill.contracts.datasets import ArrayData
-from distill.science.datasets.raw import Raw, Split, checked_split, invalid, numbered_classes
+from distill.contracts.errors import InvalidData
+from distill.science.datasets.raw import Raw, Split, check_fits, checked_split, invalid, numbered_classes
 from distill.science.datasets.splits import read_splits
+from distill.science.tensor_header import read_tensor_header
 
 
-def load_arrays(spec: ArrayData, root: Path) -> Raw:
-    """The splits of one or two files below ``root``.
+def load_arrays(spec: ArrayData, root: Path, *, most_bytes: int) -> Raw:
+    """The splits of one or two files below ``root``, each of at most ``most_bytes`` when unpacked.
 
     Raises:
         InvalidData: a path leads out of the root, a file is torn, an array is missing or no model takes it.
     """
-    train, test, files = read_splits(spec, root, lambda file, field: _split(spec, file, field))
+    train, test, files = read_splits(
+        spec, root, lambda file, field: _split(spec, file, field, most_bytes), most_bytes=most_bytes
+    )
     return Raw(
         train=train,
         test=test,
@@ -31,11 +34,10 @@ def load_arrays(spec: ArrayData, root: Path) -> Raw:
     )
 
 
-def _split(spec: ArrayData, file: Path, field: str) -> Split:
-    if not file.is_file():
-        raise invalid(field, f"'{file.name}' is not a file", expected=f"a {spec.source} file", got="a folder")
-    read = _read_npz if spec.source == "npz" else _read_safetensors
-    arrays = read(file, (spec.input_array, spec.label_array), field)
+def _split(spec: ArrayData, file: Path, field: str, most_bytes: int) -> Split:
+    named = (spec.input_array, spec.label_array)
+    is_npz = spec.source == "npz"
+    arrays = _read_npz(file, named, field, most_bytes) if is_npz else _read_safetensors(file, named, field)
     # 'label_array' may be missing unless the job file itself says that name
     required = {spec.input_array} | ({spec.label_array} if "label_array" in spec.model_fields_set else set())
     if missing := sorted(required - arrays.keys()):
@@ -48,14 +50,17 @@ def _split(spec: ArrayData, file: Path, field: str) -> Split:
     return checked_split(arrays[spec.input_array], arrays.get(spec.label_array), field=field)
 
 
-def _read_npz(file: Path, names: tuple[str, ...], field: str) -> dict[str, Tensor]:
+def _read_npz(file: Path, names: tuple[str, ...], field: str, most_bytes: int) -> dict[str, Tensor]:
     try:
         with zipfile.ZipFile(file) as archive:
-            there = {name.removesuffix(".npy") for name in archive.namelist()}
+            there = _sizes(archive)
+        unpacked = sum(there.get(name, 0) for name in set(names))
+        check_fits(unpacked, most_bytes, field=field, what=f"what '{file.name}' holds")
         with np.load(file, allow_pickle=False) as arrays:
             return {name: _tensor(arrays[name], name, field) for name in names if name in there}
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        # RuntimeError: encrypted, or packed by a method that Python doesn't know
+    except InvalidData:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds of error over a lie about a shape
         raise invalid(
             field,
             f"'{file.name}' is torn, or not an .npz file of plain arrays ({error})",
@@ -63,11 +68,24 @@ def _read_npz(file: Path, names: tuple[str, ...], field: str) -> dict[str, Tenso
         ) from error
 
 
+def _sizes(archive: zipfile.ZipFile) -> dict[str, int]:
+    """Array -> its bytes when unpacked, which zipfile reads no further than.
+
+    Raises:
+        ValueError: a name stands twice: which of them is meant can't be told.
+    """
+    sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.infolist()}
+    if len(sizes) < len(archive.infolist()):
+        raise ValueError("it holds two arrays of one name")
+    return sizes
+
+
 def _read_safetensors(file: Path, names: tuple[str, ...], field: str) -> dict[str, Tensor]:
     try:
+        read_tensor_header(file)
         with safetensors.safe_open(file, framework="pt") as tensors:
             return {name: tensors.get_tensor(name) for name in names if name in tensors.keys()}  # noqa: SIM118 - no mapping
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise invalid(field, f"'{file.name}' is torn, or not a safetensors file ({error})") from error
 
 

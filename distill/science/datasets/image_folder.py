@@ -4,23 +4,26 @@ from pathlib import Path
 
 import torch
 
+from distill.contracts.confined import LeavesRoot, NoPlainFile, real_path
 from distill.contracts.datasets import ImageFolderData
 from distill.science.datasets.images import read_image
 from distill.science.datasets.paths import inside_root
-from distill.science.datasets.raw import Raw, Split, invalid, split_off_test
+from distill.science.datasets.raw import Raw, Split, check_fits, invalid, split_off_test
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
 
-def load_image_folder(spec: ImageFolderData, root: Path) -> Raw:
+def load_image_folder(spec: ImageFolderData, root: Path, *, most_bytes: int) -> Raw:
     """Images of one or two folders below ``root``, all resized to ``spec.size``; classes in the order of their names.
+
+    The images of a folder may take ``most_bytes`` together.
 
     Raises:
         InvalidData: a path or a link leads out of the root, a class is empty or unknown, an image is torn.
     """
     folder = inside_root(root, spec.train, field="dataset.train")
     classes = _classes(folder, "dataset.train")
-    train, files = _split(spec, folder, classes, root, "dataset.train")
+    train, files = _split(spec, folder, classes, root, "dataset.train", most_bytes)
     if spec.test is None:
         train, test = split_off_test(train)
     else:
@@ -29,7 +32,7 @@ def load_image_folder(spec: ImageFolderData, root: Path) -> Raw:
             raise invalid(
                 "dataset.test", "a class folder is not in 'train'", expected=", ".join(classes), got=unknown[0]
             )
-        test, test_files = _split(spec, test_folder, classes, root, "dataset.test")
+        test, test_files = _split(spec, test_folder, classes, root, "dataset.test", most_bytes)
         files += test_files
     return Raw(
         train=train, test=test, classes=classes, files=files, reading=f"image-folder {spec.size} {spec.channels}"
@@ -46,12 +49,14 @@ def _classes(folder: Path, field: str) -> tuple[str, ...]:
 
 
 def _split(
-    spec: ImageFolderData, folder: Path, classes: tuple[str, ...], root: Path, field: str
+    spec: ImageFolderData, folder: Path, classes: tuple[str, ...], root: Path, field: str, most_bytes: int
 ) -> tuple[Split, tuple[Path, ...]]:
     named = [(place, file) for place, name in enumerate(classes) for file in _images(folder / name, root, field)]
     height, width = spec.size
     if min(height, width) < 1:
         raise invalid("dataset.size", "an image needs pixels", expected="1 or more", got=str(spec.size))
+    num_bytes = len(named) * spec.channels * height * width
+    check_fits(num_bytes, most_bytes, field=field, what="all images together")
     inputs = torch.empty((len(named), spec.channels, height, width), dtype=torch.uint8)
     for row, (_, file) in enumerate(named):
         name = str(file.relative_to(folder))
@@ -66,6 +71,10 @@ def _images(folder: Path, root: Path, field: str) -> list[Path]:
     if not files:
         raise invalid(field, f"class '{folder.name}' has no images", expected="PNG or JPEG files", got="none")
     for file in files:
-        if not file.resolve().is_relative_to(root.resolve()):
-            raise invalid(field, f"'{folder.name}/{file.name}' is a link that leads out of the data root")
+        try:
+            real_path(root, str(file))
+        except LeavesRoot as error:
+            raise invalid(field, f"'{folder.name}/{file.name}' is a link that leads out of the data root") from error
+        except NoPlainFile as error:
+            raise invalid(field, f"'{folder.name}/{file.name}': {error}") from error
     return files

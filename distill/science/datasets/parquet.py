@@ -9,12 +9,14 @@ from torch import Tensor
 
 from distill.contracts.datasets import ParquetData
 from distill.science.datasets.images import num_channels, read_image
-from distill.science.datasets.raw import Raw, Split, checked_split, invalid, numbered_classes
+from distill.science.datasets.raw import Raw, Split, check_fits, checked_split, invalid, numbered_classes
 from distill.science.datasets.splits import read_splits
 
+BATCH_ROWS = 4096
 
-def load_parquet(spec: ParquetData, root: Path) -> Raw:
-    """The splits of one or two files below ``root``.
+
+def load_parquet(spec: ParquetData, root: Path, *, most_bytes: int) -> Raw:
+    """The splits of one or two files below ``root``, each of at most ``most_bytes`` when unpacked.
 
     Lists of floats are vectors and lists of integers token ids, all of one length; bytes (or the struct with ``bytes``
     in it that image data sets use) are encoded PNG or JPEG images, all of one size, and in colour where one of them is. An
@@ -23,7 +25,9 @@ def load_parquet(spec: ParquetData, root: Path) -> Raw:
     Raises:
         InvalidData: a path leads out of the root, a file is torn, a column is missing or no model takes it.
     """
-    train, test, files = read_splits(spec, root, lambda file, field: _split(spec, file, field))
+    train, test, files = read_splits(
+        spec, root, lambda file, field: _split(spec, file, field, most_bytes), most_bytes=most_bytes
+    )
     return Raw(
         train=train,
         test=test,
@@ -33,7 +37,7 @@ def load_parquet(spec: ParquetData, root: Path) -> Raw:
     )
 
 
-def _split(spec: ParquetData, file: Path, field: str) -> Split:
+def _split(spec: ParquetData, file: Path, field: str, most_bytes: int) -> Split:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -49,11 +53,24 @@ def _split(spec: ParquetData, file: Path, field: str) -> Split:
                     expected=" and ".join(sorted(required)),
                     got=", ".join(there) or "no columns",
                 )
-            table = opened.read(columns=[name for name in (spec.input_column, spec.label_column) if name in there])
-    except (OSError, pa.ArrowException) as error:
+            named = [name for name in (spec.input_column, spec.label_column) if name in there]
+            table = _table(opened, named, file, field, most_bytes)
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise invalid(field, f"'{file.name}' is torn, or not a Parquet file ({error})") from error
     labels = _labels(table.column(spec.label_column), field) if spec.label_column in table.column_names else None
-    return checked_split(_inputs(table.column(spec.input_column), field), labels, field=field)
+    return checked_split(_inputs(table.column(spec.input_column), field, most_bytes), labels, field=field)
+
+
+def _table(opened: Any, columns: list[str], file: Path, field: str, most_bytes: int) -> Any:
+    """The columns, read in small batches: what a file says of its own size is its own word."""
+    import pyarrow as pa
+
+    read, num_bytes = [], 0
+    for batch in opened.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+        num_bytes += batch.nbytes
+        check_fits(num_bytes, most_bytes, field=field, what=f"what '{file.name}' holds")
+        read.append(batch)
+    return pa.Table.from_batches(read) if read else opened.read(columns=columns)
 
 
 def _labels(column: Any, field: str) -> Tensor:
@@ -65,14 +82,14 @@ def _labels(column: Any, field: str) -> Tensor:
     return torch.from_numpy(column.cast(pa.int64(), safe=False).fill_null(-1).to_numpy().copy())
 
 
-def _inputs(column: Any, field: str) -> Tensor:
+def _inputs(column: Any, field: str, most_bytes: int) -> Tensor:
     import pyarrow as pa
 
     kind = column.type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return _images([cell and cell["bytes"] for cell in column.to_pylist()], field)
+        return _images([cell and cell["bytes"] for cell in column.to_pylist()], field, most_bytes)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return _images(column.to_pylist(), field)
+        return _images(column.to_pylist(), field, most_bytes)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return _numbers(column.combine_chunks(), field)
     raise invalid(field, "no model takes such a column", expected="lists of numbers, or encoded images", got=str(kind))
@@ -97,12 +114,13 @@ def _numbers(column: Any, field: str) -> Tensor:
     return torch.from_numpy(kept.reshape(len(column), lengths[0]))
 
 
-def _images(cells: list[bytes | None], field: str) -> Tensor:
+def _images(cells: list[bytes | None], field: str, most_bytes: int) -> Tensor:
     files = {f"row {row}": io.BytesIO(cell) for row, cell in enumerate(cells) if cell is not None}
     if not cells or len(files) < len(cells):
         raise invalid(field, "a row has no image", expected="an image in every row", got=f"{len(cells)} rows")
     channels = max(num_channels(file, name=name, field=field) for name, file in files.items())
     first = read_image(files["row 0"], channels=channels, size=None, name="row 0", field=field)
+    check_fits(len(cells) * first.nbytes, most_bytes, field=field, what="all images together")
     images = torch.empty((len(cells), *first.shape), dtype=torch.uint8)
     for row, (name, file) in enumerate(files.items()):
         image = read_image(file, channels=channels, size=None, name=name, field=field)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from distill.contracts.confined import LeavesRoot, NoPlainFile, real_path
 from distill.science.datasets.raw import invalid
 
 
@@ -14,21 +15,20 @@ def inside_root(root: Path, path: str, *, field: str) -> Path:
         field: the place in the job file that errors name.
 
     Raises:
-        InvalidData: it leads out of the root, or isn't there.
+        InvalidData: it leads out of the root, isn't there, or is neither file nor folder.
     """
     try:
-        real = (root / path).resolve()
-        inside = real.is_relative_to(root.resolve())
-    except (OSError, ValueError, RuntimeError) as error:
-        raise invalid(field, f"'{path!r}' is no path ({error})") from error
-    if not inside:
+        real = real_path(root, path)
+    except LeavesRoot as error:
         raise invalid(
             field,
             f"'{path}' leads out of the data root",
             expected="a path below the data root",
             got=path,
             hint="put the data, not a link to it, below the data root, and name it relative to that",
-        )
+        ) from error
+    except NoPlainFile as error:
+        raise invalid(field, f"'{path}': {error}", expected="a file or a folder", got="a device or a pipe") from error
     if not real.exists():
         raise invalid(
             field, f"there is no '{path}' below the data root", expected="an existing file or folder", got=path

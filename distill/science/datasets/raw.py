@@ -143,6 +143,22 @@ def invalid(field: str, what: str, **details: str) -> InvalidData:
     return InvalidData(f"{field}: {what}{facts}", field=field, **details)
 
 
+def check_fits(num_bytes: int, most_bytes: int, *, field: str, what: str) -> None:
+    """Refuse what would take more memory than the operator gives to a split; asked before the memory is taken.
+
+    Raises:
+        InvalidData: ``num_bytes`` is more than ``most_bytes``.
+    """
+    if num_bytes > most_bytes:
+        raise invalid(
+            field,
+            f"{what} takes too much memory",
+            expected=f"at most {most_bytes:,} bytes",
+            got=f"{num_bytes:,} bytes",
+            hint="give fewer or smaller rows; the operator sets the bound in STILLHOUSE_DATASET_BYTES",
+        )
+
+
 def described(tensor: Tensor) -> str:
     """Such as ``uint8 (60000, 28, 28)``."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -15,15 +15,17 @@ import torch
 
 from distill.contracts.datasets import TextData
 from distill.science.datasets.paths import inside_root
-from distill.science.datasets.raw import Raw, Split, checked_split, invalid, numbered_classes
+from distill.science.datasets.raw import Raw, Split, check_fits, checked_split, invalid, numbered_classes
 from distill.science.datasets.splits import read_splits
 from distill.science.datasets.tokenizer import TOKENIZER_FILE, Tokenizer, read_tokenizer
 
+MOST_DIGITS = 19
+"""Of a class number: an int64 holds as many."""
 ENDINGS = (".csv", ".tsv", ".jsonl")
 
 
-def load_text(spec: TextData, root: Path) -> Raw:
-    """The splits of one or two files below ``root``, every text as L token ids.
+def load_text(spec: TextData, root: Path, *, most_bytes: int) -> Raw:
+    """The splits of one or two files below ``root``, every text as L token ids; ``most_bytes`` of them in a split.
 
     Files are UTF-8. CSV and TSV files have a header; TSV knows no quotes. Every line of a JSON-lines file is an object.
 
@@ -37,11 +39,12 @@ def load_text(spec: TextData, root: Path) -> Raw:
 
     def split(file: Path, field: str) -> Split:
         found = _read(spec, file, field)
+        check_fits(8 * len(found.texts) * spec.length, most_bytes, field=field, what="all texts as token ids")
         if field == "dataset.train":
             _remember(origin, found.texts)
         return _tokenized(found, tokenizer, field)
 
-    train, test, files = read_splits(spec, root, split)
+    train, test, files = read_splits(spec, root, split, most_bytes=most_bytes)
     return Raw(
         train=train,
         test=test,
@@ -92,7 +95,7 @@ def _rows(file: Path, field: str) -> Iterator[dict[str, Any]]:
                 yield from _whole(csv.DictReader(lines, strict=True), field)
             else:
                 yield from _whole(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE), field)
-    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError, RecursionError) as error:
         raise invalid(field, f"'{file.name}' is torn, or not a UTF-8 {file.suffix} file ({error})") from error
 
 
@@ -107,7 +110,12 @@ def _whole(rows: "csv.DictReader[str]", field: str) -> Iterator[dict[str, Any]]:
 
 
 def _object(line: str, field: str) -> dict[str, Any]:
-    value = json.loads(line)
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # a number of thousands of digits
+        raise invalid(field, f"a line is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise invalid(field, "a line is no JSON object", expected='such as {"text": "...", "label": 0}', got=line[:60])
     return value
@@ -127,7 +135,7 @@ def _class_number(label: Any, classes: tuple[str, ...] | None, row: int, field: 
     if said in {"", "-1"}:
         return -1
     # not int(): "1_0" is no number that anyone means, and True is none either
-    if classes is None and said.isdecimal() and said.isascii():
+    if classes is None and said.isdecimal() and said.isascii() and len(said) < MOST_DIGITS:
         return int(said)
     expected = ", ".join(classes) if classes else "a class number, 0 or more, or names in dataset.classes"
     raise invalid(field, f"row {row}: the label is no class", expected=expected[:300], got=repr(label)[:60])

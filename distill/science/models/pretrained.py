@@ -1,11 +1,13 @@
 """Folders of the transformers library, as its ``save_pretrained`` writes them: read from disk, safetensors alone."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from distill.contracts.confined import LeavesRoot, NoPlainFile, real_path
 from distill.contracts.errors import InvalidSpec, InvalidWeights
 from distill.science.models.classifier import Classifier
 
@@ -14,6 +16,11 @@ NOT_OF_THE_ARCHITECTURE = frozenset(
      "transformers_version"}
 )  # fmt: skip
 """What a folder says of its own origin and classes."""
+
+CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "trust_remote_code"})
+"""They name code that lies in the folder, or far away."""
+
+MOST_JSON_BYTES = 1 << 24
 
 
 def folder_config(folder: Path, model_type: str) -> dict[str, Any]:
@@ -27,6 +34,7 @@ def folder_config(folder: Path, model_type: str) -> dict[str, Any]:
 
     if not (folder / "config.json").is_file():
         raise _invalid(folder, "has no config.json", expected="a folder as save_pretrained writes it")
+    _check_config(folder)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the library raises whatever its parts raise
@@ -63,6 +71,7 @@ def load_folder(model: Classifier, folder: Path, *, fresh_head: bool = False) ->
     Raises:
         InvalidWeights: there are none, they are torn, a tensor is missing, left over, or of another shape.
     """
+    _check_weights(folder)
     loaded, found = _loaded(model.net, folder)
     own = model.net.state_dict()
     fresh = _fresh(model.net, own, found["missing_keys"]) if fresh_head else frozenset()
@@ -86,6 +95,56 @@ def load_folder(model: Classifier, folder: Path, *, fresh_head: bool = False) ->
         raise _invalid(folder, f"holds values that are not finite: {_some(bad)}")
     model.net.load_state_dict({name: own[name] if name in fresh else loaded[name] for name in own})
     return tuple(name for name in own if name in fresh)
+
+
+def _check_config(folder: Path) -> None:
+    """See that the configuration is a plain object that brings no code: the library would look for it in the folder."""
+    _check_own(folder, "config.json")
+    try:
+        said = json.loads((folder / "config.json").read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise _invalid(folder, f"has a config.json that can't be read: {_said(error)}") from error
+    if not isinstance(said, dict):
+        raise _invalid(folder, "has a config.json that is no JSON object")
+    if brings := sorted(said.keys() & CODE_KEYS):
+        raise _invalid(
+            folder,
+            f"has a config.json with '{brings[0]}': it names code to be run, and none but the library's own ever is",
+            expected="a model type of the transformers library",
+            got=brings[0],
+        )
+
+
+def _check_weights(folder: Path) -> None:
+    """See that what the library will open lies in the folder itself."""
+    for path in folder.glob("*.json"):
+        _check_own(folder, path.name)
+    for path in folder.glob("*.safetensors"):
+        _check_own(folder, path.name, most_bytes=None)
+    if (folder / "adapter_config.json").exists():
+        raise _invalid(
+            folder, "holds an adapter, which names a model elsewhere; merge it into the model, and save that"
+        )
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return
+    try:
+        shards = set(json.loads(index.read_bytes())["weight_map"].values())
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise _invalid(folder, f"has a torn {index.name}: {_said(error)}") from error
+    if strange := sorted(str(shard) for shard in shards if not (folder / str(shard)).parent.samefile(folder)):
+        raise _invalid(folder, f"has an {index.name} that names '{strange[0][:200]}', which lies elsewhere")
+
+
+def _check_own(folder: Path, name: str, *, most_bytes: int | None = MOST_JSON_BYTES) -> None:
+    try:
+        real = real_path(folder, name)
+    except (LeavesRoot, NoPlainFile) as error:
+        raise _invalid(
+            folder, f"has a '{name}' of which {error}", hint="copy the folder with what its links lead to: cp -rL"
+        ) from error
+    if most_bytes is not None and real.stat().st_size > most_bytes:
+        raise _invalid(folder, f"has a '{name}' of more than {most_bytes:,} bytes")
 
 
 def _loaded(net: Any, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

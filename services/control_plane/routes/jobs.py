@@ -16,14 +16,14 @@ from distill.contracts.notify import Delivery
 from distill.contracts.records import JobRecord, JobState, Wish
 from services.control_plane import examples
 from services.control_plane.access import guarded_by
-from services.control_plane.artifacts import find_artifact, list_artifacts, list_snapshots, send_file
+from services.control_plane.artifacts import ARTIFACT_TYPES, find_artifact, list_artifacts, list_snapshots, send_file
 from services.control_plane.context import AskedOnce, Context, Parts, Who
 from services.control_plane.deleting import Deletion
 from services.control_plane.following import EventStream, LogStream
 from services.control_plane.logs import follow_log, read_log, whole_characters
 from services.control_plane.once import Kept
-from services.control_plane.problems import documented
-from services.control_plane.reporting import report_of_job
+from services.control_plane.problems import documented, documented_file
+from services.control_plane.reporting import REPORT_RESPONSES, report_of_job
 from services.control_plane.routes.narrowing import Cursor, Limit, Narrowed
 from services.control_plane.streams import follow, last_event_id
 from services.control_plane.views import ArtifactList, JobPage, JobPriority, LogPage, SnapshotList
@@ -185,12 +185,17 @@ async def events(
     return EventStream(sent)
 
 
-@router.get("/{job}/logs", responses=documented(404, 429), dependencies=[Depends(log_slot)])
+@router.get(
+    "/{job}/logs",
+    responses=documented(404, 429)
+    | {200: {"model": LogPage, "description": "A page, or text.", "content": {"text/plain": {}}}},
+    dependencies=[Depends(log_slot)],
+)
 async def logs(
     job: str,
     parts: Parts,
-    attempt: Annotated[int | None, Query(ge=1, description="Left out: the newest.")] = None,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    attempt: Annotated[int | None, Query(ge=1, lt=2**31, description="Left out: the newest.")] = None,
+    offset: Annotated[int, Query(ge=0, lt=2**62)] = 0,
     limit: Annotated[int, Query(ge=4, le=1 << 20, description="Bytes.")] = 1 << 16,
     follow_on: Follow = False,
 ) -> Any:
@@ -209,13 +214,13 @@ async def logs(
     return LogPage(job=job, attempt=number, offset=offset, next_offset=offset + used, text=text, complete=complete)
 
 
-@router.get("/{job}/report", responses=documented(404, 409))
+@router.get("/{job}/report", responses=documented(404, 409, 416) | REPORT_RESPONSES)
 async def report(job: str, parts: Parts, report_format: ReportFormat = "json") -> Response:
     """What was gained and what it cost, as JSON or Markdown."""
     return await report_of_job(parts, job, REPORT_FILES[report_format])
 
 
-@router.get("/{job}/report/{file}", responses=documented(404, 409))
+@router.get("/{job}/report/{file}", responses=documented(404, 409, 416) | REPORT_RESPONSES)
 async def report_part(job: str, file: str, parts: Parts) -> Response:
     """A file of the report: ``report.md`` or a plot."""
     return await report_of_job(parts, job, file)
@@ -251,7 +256,7 @@ async def delivery_of(parts: Context, kind: Kind, identity: str) -> Delivery:
     return found
 
 
-@router.get("/{job}/artifacts/{name}", responses=documented(404, 409, 416))
+@router.get("/{job}/artifacts/{name}", responses=documented(404, 409, 416) | documented_file(*ARTIFACT_TYPES))
 async def artifact(
     job: str, name: str, parts: Parts, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:

@@ -15,7 +15,7 @@ from services.control_plane.deleting import Deletion
 from services.control_plane.following import EventStream
 from services.control_plane.once import Kept
 from services.control_plane.problems import documented
-from services.control_plane.reporting import report_of_study
+from services.control_plane.reporting import REPORT_RESPONSES, report_of_study
 from services.control_plane.routes.jobs import (
     REPORT_FILES,
     ReportFormat,
@@ -132,13 +132,13 @@ async def events(
     return EventStream(sent)
 
 
-@router.get("/{study}/report", responses=documented(404, 409))
+@router.get("/{study}/report", responses=documented(404, 409, 416) | REPORT_RESPONSES)
 async def report(study: str, parts: Parts, report_format: ReportFormat = "json") -> Response:
     """What was gained and what it cost, as JSON or Markdown."""
     return await report_of_study(parts, study, REPORT_FILES[report_format])
 
 
-@router.get("/{study}/report/{file}", responses=documented(404, 409))
+@router.get("/{study}/report/{file}", responses=documented(404, 409, 416) | REPORT_RESPONSES)
 async def report_part(study: str, file: str, parts: Parts) -> Response:
     """A file of the report: ``report.md`` or a plot."""
     return await report_of_study(parts, study, file)

@@ -19,7 +19,8 @@ async def usage(
     parts: Parts,
     who: Who,
     month: Annotated[
-        str | None, Query(pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="Such as `2026-11`; left out: now, in UTC.")
+        str | None,
+        Query(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="Such as `2026-11`; left out: now, in UTC."),
     ] = None,
 ) -> TeamUsage:
     """Rows computed and recalled, seconds on devices, and refusals, by teacher. Replicas add to it each second."""

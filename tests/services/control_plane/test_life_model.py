@@ -34,16 +34,15 @@ from distill.contracts.facts import (
     TeacherReturned,
 )
 from distill.contracts.records import CheckpointRef, JobRecord, JobState, Outcome, Phase, Wish
-from services.control_plane.decisions import Claim, DeclareLost, Launch, Observed, decide_attempt, decide_queued
+from services.control_plane.decisions import DeclareLost, Launch, Observed, decide_attempt, waits_for_room
 from services.control_plane.life import EDGES, apply_fact
-from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
+from services.control_plane.ray_rest import RayJob, RayJobState
 from tests.services.control_plane.records import NOON, a_queued_job, said
 
 PROBLEMS = [
     None,
     *(Problem(code=code, message=code) for code in ("worker_lost", "preempted", "interrupted", "invalid_data")),
 ]
-ROOM = ClusterResources(cpus=1)
 WHO = st.sampled_from([0, 0, 0, -1, 1])
 """Mostly the attempt that counts; else the one before it, or one that is still to come."""
 
@@ -81,9 +80,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def a_queued_job_is_claimed_where_it_may(self) -> None:
-        if self.record.state is not JobState.QUEUED:
-            return
-        if decide_queued(self.record, need=ROOM, free=ROOM, now=self.clock) == Claim():
+        if waits_for_room(self.record, self.clock):
             assert self.put(AttemptClaimed(attempt=self.record.attempt + 1, at=self.clock))
 
     @rule(who=WHO)

@@ -1,0 +1,69 @@
+"""The HTTP server around the application: how long it waits for a request, and how large a request's head may be."""
+
+import asyncio
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from services.control_plane.settings import Settings
+
+HEAD_S = 10.0
+"""In which the head of a request must have come, from the connection's or the request's first moment."""
+HEAD_BYTES = 1 << 16
+"""Of a request line and its headers."""
+
+
+class PunctualProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1, which by itself waits for ever for the head of a request: here the connection is closed."""
+
+    head_s = HEAD_S
+    _overdue: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait on while a head is on its way; a body is `BodyLimit`'s to wait for."""
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:
+            self._await_head()
+        else:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing comes any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        if self._overdue is None:
+            self._overdue = self.loop.call_later(self.head_s, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+
+def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
+    """The server, as it is to be run."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            timeout_graceful_shutdown=3,
+            # the faster parser sets no bound to the size of a head
+            http=PunctualProtocol,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+            limit_concurrency=settings.max_connections,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+        )
+    )
