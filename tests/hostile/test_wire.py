@@ -14,7 +14,7 @@ from services.control_plane import serving
 from services.control_plane.limits import BodyLimit
 from services.control_plane.settings import Settings
 from tests.hostile.corpus import memory, reset_peak
-from tests.hostile.house import served
+from tests.hostile.house import AUTHORIZED, served
 
 MOST_BYTES = 32 << 20
 HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: %b\r\n" % (
