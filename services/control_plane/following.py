@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from typing import Any
 
 from starlette.responses import StreamingResponse
 from starlette.types import Send
@@ -85,6 +86,24 @@ class EventStream(_Stream):
     """Server-sent events."""
 
     media_type = "text/event-stream"
+
+
+SENT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events, until `end`.",
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "description": "Each event; comments between them keep the line open.",
+                    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
+                    "required": ["event", "data"],
+                }
+            }
+        },
+    }
+}
+"""What a route that answers with an `EventStream` says of it in the OpenAPI document."""
 
 
 class LogStream(_Stream):

@@ -19,7 +19,7 @@ from services.control_plane.access import guarded_by
 from services.control_plane.artifacts import ARTIFACT_TYPES, find_artifact, list_artifacts, list_snapshots, send_file
 from services.control_plane.context import AskedOnce, Context, Parts, Who
 from services.control_plane.deleting import Deletion
-from services.control_plane.following import EventStream, LogStream
+from services.control_plane.following import SENT, EventStream, LogStream
 from services.control_plane.logs import follow_log, read_log, whole_characters
 from services.control_plane.once import Kept
 from services.control_plane.problems import documented, documented_file
@@ -171,7 +171,7 @@ async def _wished(parts: Context, job: str, fact: CancelAsked | PauseAsked | Res
     "/{job}/events",
     status_code=200,
     response_class=EventStream,
-    responses=documented(404, 429),
+    responses=documented(404, 429) | SENT,
     dependencies=[Depends(stream_slot)],
 )
 async def events(

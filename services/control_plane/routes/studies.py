@@ -12,7 +12,7 @@ from services.control_plane import examples
 from services.control_plane.access import guarded_by
 from services.control_plane.context import AskedOnce, Context, Parts, Who
 from services.control_plane.deleting import Deletion
-from services.control_plane.following import EventStream
+from services.control_plane.following import SENT, EventStream
 from services.control_plane.once import Kept
 from services.control_plane.problems import documented
 from services.control_plane.reporting import REPORT_RESPONSES, report_of_study
@@ -118,7 +118,7 @@ async def resume(study: str, parts: Parts) -> StudyView:
     "/{study}/events",
     status_code=200,
     response_class=EventStream,
-    responses=documented(404, 429),
+    responses=documented(404, 429) | SENT,
     dependencies=[Depends(stream_slot)],
 )
 async def events(
