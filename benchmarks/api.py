@@ -25,6 +25,7 @@ from redis.asyncio import Redis
 
 from benchmarks.machine import describe
 from distill.contracts import names
+from distill.contracts.keys import new_key, new_key_id
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.study import Child, StudySpec
 from services.control_plane.listing import Listing
@@ -35,6 +36,7 @@ from services.stack.processes import free_ports
 from tests.services.control_plane.processes import start_control_plane
 from tests.services.control_plane.records import JOB, NOON, TAUGHT, a_queued_job, a_taught_job
 
+KEY = new_key(new_key_id())
 RESULTS = Path(__file__).parent / "results" / "api.json"
 NUM_WAITING = 100
 ENDED = (JobState.SUCCEEDED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
@@ -69,12 +71,12 @@ class Row:
 
 def submits(house: House) -> Iterator[Row]:
     """One after the other, and from eight clients at once; each with a key."""
-    with httpx.Client(base_url=house.url, timeout=60) as client:
+    with _client(house) as client:
         yield Row("submit a job", [_submit(client, f"one-{n}") for n in range(house.num_asked)])
         yield Row("the same key again", [_submit(client, f"one-{n}") for n in range(house.num_asked)])
 
     def some(thread: int) -> list[float]:
-        with httpx.Client(base_url=house.url, timeout=60) as client:
+        with _client(house) as client:
             return [_submit(client, f"{thread}-{n}") for n in range(house.num_asked // 8)]
 
     began = time.monotonic()
@@ -97,7 +99,7 @@ def lists(house: House) -> Iterator[Row]:
         "list studies of 2 jobs, 50 a page": ("/v1/studies", {}),
         "studies by state": ("/v1/studies", {"state": "FAILED"}),
     }
-    with httpx.Client(base_url=house.url, timeout=60) as client:
+    with _client(house) as client:
         for what, (path, query) in asked.items():
             yield _walk(client, what, path, query, num_asked=house.num_asked)
 
@@ -145,7 +147,7 @@ def _a_house(num_jobs: int, num_asked: int) -> Iterator[House]:
         try:
             seconds = asyncio.run(_fill(state.url, num_jobs))
             port = free_ports(1)[0]
-            child = start_control_plane(state.url, Path(folder), port=port)
+            child = start_control_plane(state.url, Path(folder), port=port, key=KEY)
             try:
                 yield House(f"http://127.0.0.1:{port}", num_asked, seconds)
             finally:
@@ -200,6 +202,10 @@ def _study(number: int, student: JobRecord, baseline: JobRecord) -> StudyRecord:
         id=f"bench-study-{number:06}", spec=spec, jobs={"student": student.id, "baseline": baseline.id},
         children=children, created_at=student.created_at, updated_at=student.created_at,
     )  # fmt: skip
+
+
+def _client(house: House) -> httpx.Client:
+    return httpx.Client(base_url=house.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
 
 
 def _submit(client: httpx.Client, key: str) -> float:

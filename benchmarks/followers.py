@@ -26,11 +26,14 @@ from benchmarks.machine import describe
 from distill.contracts import names
 from distill.contracts.events import Event
 from distill.contracts.facts import QueueReason
+from distill.contracts.keys import new_key, new_key_id
 from services.stack import redis_server
 from services.stack.home import StackHome
-from services.stack.processes import free_ports, spawn, wait_until_answers
+from services.stack.processes import free_ports
+from tests.services.control_plane.processes import start_control_plane
+from tests.services.control_plane.records import JOB
 
-JOB = {"name": "followed", "dataset": {"source": "digits"}, "student": {"source": "zoo", "name": "mlp"}}
+KEY = new_key(new_key_id())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,37 +55,22 @@ def _house(folder: Path) -> Iterator[tuple[str, str]]:
     home = StackHome(folder)
     home.make()
     redis, state = redis_server.start_redis(home, environment=os.environ, last=None)
-    port, nowhere = free_ports(2)
-    environment = {
-        **os.environ,
-        "STILLHOUSE_REDIS_URL": state.url,
-        "STILLHOUSE_STORAGE": str(home.storage),
-        "STILLHOUSE_RAY_DASHBOARD": f"http://127.0.0.1:{nowhere}",
-        "STILLHOUSE_PORT": str(port),
-    }
-    log = home.logs / "control-plane.log"
-    command = [sys.executable, "-m", "services.control_plane"]
-    child = spawn(command, environment=environment, folder=Path.cwd(), log=log)
-    url = f"http://127.0.0.1:{port}"
     try:
-        wait_until_answers("The control plane", child, lambda: _answers(url), timeout_s=60, log=log)
-        yield url, state.url
+        port = free_ports(1)[0]
+        child = start_control_plane(state.url, home.storage, port=port, key=KEY)
+        try:
+            yield f"http://127.0.0.1:{port}", state.url
+        finally:
+            child.stop(10.0)
     finally:
-        child.stop(10.0)
         redis.stop(10.0)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").is_success
-    except httpx.HTTPError:
-        return False
 
 
 async def _measure(url: str, redis_url: str, given: argparse.Namespace) -> dict[str, Any]:
     redis: Redis = Redis.from_url(redis_url, decode_responses=True)
+    headers = {"Authorization": f"Bearer {KEY}"}
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as api:
+    async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=60) as api:
         jobs = [(await api.post("/v1/jobs", json=JOB)).json()["id"] for _ in range(given.jobs)]
         delays: list[float] = []
         ready = asyncio.Semaphore(0)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from distill.contracts.errors import DependencyDown, InProgress
 from distill.contracts.job import JobSpec
+from distill.contracts.keys import new_key, new_key_id
 from services.client import StillhouseClient
 from services.client.wire import NOBODY_THERE
 from services.stack import redis_server
@@ -25,6 +26,7 @@ from services.stack.processes import free_ports
 from tests.services.control_plane.processes import start_control_plane
 from tests.services.control_plane.records import JOB
 
+KEY = new_key(new_key_id())
 NUM_THREADS = 8
 PAUSE_S = 0.05
 
@@ -60,7 +62,7 @@ def submit_all(redis_url: str, folder: Path, *, num_submits: int, seed: int, lon
     house, outcome = _House(f"http://127.0.0.1:{port}", seed), Outcome()
     began = time.monotonic()
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        child = start_control_plane(redis_url, folder, port=port)
+        child = start_control_plane(redis_url, folder, port=port, key=KEY)
         waiting: set[Future[None]] = {
             threads.submit(house.submit, range(first, num_submits, NUM_THREADS), outcome)
             for first in range(NUM_THREADS)
@@ -73,7 +75,7 @@ def submit_all(redis_url: str, folder: Path, *, num_submits: int, seed: int, lon
                 if len(outcome.answered) < 0.9 * num_submits:
                     child.kill()
                     outcome.kills += 1
-                    child = start_control_plane(redis_url, folder, port=port)
+                    child = start_control_plane(redis_url, folder, port=port, key=KEY)
             outcome.seconds = time.monotonic() - began
             house.count(outcome)
         finally:
@@ -92,7 +94,7 @@ class _House:
 
     def submit(self, numbers: range, outcome: Outcome) -> None:
         """Submit each of these until it is answered."""
-        with StillhouseClient(self._url, patience_s=0) as client:
+        with StillhouseClient(self._url, key=KEY, patience_s=0) as client:
             waiting = deque(numbers)
             while waiting and not self.gives_up.is_set():
                 try:
@@ -105,7 +107,7 @@ class _House:
 
     def count(self, outcome: Outcome) -> None:
         """Look at what is stored, and send every key once more."""
-        with StillhouseClient(self._url) as client:
+        with StillhouseClient(self._url, key=KEY) as client:
             outcome.stored = Counter(int(job.spec.labels["number"]) for job in client.jobs())
             for number, job in outcome.answered.items():
                 outcome.otherwise += self._submit(client, number) != job

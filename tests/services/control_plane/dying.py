@@ -5,14 +5,15 @@ Its client of Redis is one that ends the process, before a command is sent or af
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
 
-from services.control_plane import __main__, main
+from services.control_plane import __main__, connections
 from services.stack.processes import wait_until
 from tests.services.control_plane.processes import answers, environment_of
 
@@ -21,24 +22,34 @@ Command = tuple[Any, ...]
 
 STEPS: dict[str, Callable[[Command], bool]] = {
     "mark": lambda command: command[0] == "SET" and str(command[1]).startswith(ANSWER),
-    # numbers of keys tell these from one another, and from what forgets a marker
-    "make": lambda command: command[0] == "EVALSHA" and command[2] not in {1, 9} and str(command[3]).startswith(ANSWER),
+    # what makes something has the kept answer for its first key, as what forgets a marker has, which has no other
+    "make": lambda command: len(keys_of(command)) > 1 and keys_of(command)[0].startswith(ANSWER),
     "append": lambda command: command[0] == "XADD" and ":teacher:" in str(command[1]),
-    "apply": lambda command: command[0] == "EVALSHA" and command[2] == 9 and str(command[11]).startswith(ANSWER),
+    "apply": lambda command: any(key.startswith(ANSWER) for key in keys_of(command)[1:]),
 }
 """What is done on the way from a request to its kept answer."""
 
 
-def start_dying(redis_url: str, folder: Path, *, port: int, when: str, step: str) -> BaseProcess:
-    """Start one that dies ``before`` or ``after`` the step; returns once it answers."""
+def keys_of(command: Command) -> list[str]:
+    """What a Lua step works on; nothing of any other command."""
+    return [str(key) for key in command[3 : 3 + command[2]]] if command[0] == "EVALSHA" else []
+
+
+@contextmanager
+def a_dying(redis_url: str, folder: Path, *, port: int, key: str, when: str, step: str) -> Iterator[BaseProcess]:
+    """One that dies ``before`` or ``after`` the step, once it answers; with this key for its first admin."""
     forking = multiprocessing.get_context("forkserver")  # which imports all that is needed once
     forking.set_forkserver_preload([__name__])
-    arguments = (environment_of(redis_url, folder, port=port), folder / "control-plane.log", when, step)
+    arguments = (environment_of(redis_url, folder, port=port, key=key), folder / "control-plane.log", when, step)
     process = forking.Process(target=_run, args=arguments, daemon=True)
     process.start()
-    assert wait_until(lambda: answers(port) or not process.is_alive(), timeout_s=60, every_s=0.02)
-    assert process.is_alive()
-    return process
+    try:
+        assert wait_until(lambda: answers(port) or not process.is_alive(), timeout_s=60, every_s=0.02)
+        assert process.is_alive()
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
 def _run(environment: Mapping[str, str], log: Path, when: str, step: str) -> None:
@@ -57,5 +68,5 @@ def _run(environment: Mapping[str, str], log: Path, when: str, step: str) -> Non
                 os._exit(9)
             return reply
 
-    main.Redis = Dying  # type: ignore[misc]  # in this process, which is about to die
+    connections.Redis = Dying  # type: ignore[misc]  # in this process, which is about to die
     __main__.main()

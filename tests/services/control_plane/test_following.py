@@ -15,6 +15,7 @@ from services.control_plane.context import Context
 from services.control_plane.following import EventStream, Slots
 from services.control_plane.main import create_app
 from services.control_plane.settings import Settings
+from tests.services.control_plane.conftest import AUTHORIZED
 from tests.services.control_plane.followers import wait_for
 from tests.services.control_plane.records import JOB
 
@@ -26,8 +27,8 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
     server = uvicorn.Server(config)
     socket = config.bind_socket()
     serving = asyncio.create_task(server.serve(sockets=[socket]))
-    await wait_for(lambda: server.started)
     try:
+        await wait_for(lambda: server.started or serving.done())
         yield f"http://127.0.0.1:{socket.getsockname()[1]}"
     finally:
         server.should_exit = True
@@ -38,7 +39,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
 @pytest.mark.usefixtures("redis")
 async def test_a_follower_that_goes_away_is_freed_at_once_and_its_place_is_free_again(settings: Settings):
     app = create_app(settings.model_copy(update={"max_team_streams": 1}))
-    async with served(app) as url, httpx.AsyncClient(base_url=url) as api:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=AUTHORIZED) as api:
         job = (await api.post("/v1/jobs", json=JOB)).json()["id"]
         context: Context = app.state.context
         for _ in range(3):

@@ -20,7 +20,9 @@ from services.control_plane.settings import Settings
 from services.control_plane.store import Store
 from services.control_plane.submit import Submission
 from services.stack.processes import free_ports
-from tests.services.control_plane.dying import start_dying
+from tests.services.control_plane.access import client_of
+from tests.services.control_plane.conftest import ADMIN_KEY, AUTHORIZED
+from tests.services.control_plane.dying import a_dying
 from tests.services.control_plane.proxies import a_proxy
 from tests.services.control_plane.records import JOB, TAUGHT, a_teacher
 
@@ -187,11 +189,7 @@ async def test_answers_survive_a_restart_of_the_control_plane(redis: Redis, sett
     answers = []
     for _ in range(2):
         app = create_app(settings)
-        transport = httpx.ASGITransport(app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://stillhouse") as api,
-        ):
+        async with app.router.lifespan_context(app), client_of(app, ADMIN_KEY) as api:
             answers.append(await api.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "once"}))
     assert answers[0].content == answers[1].content
     assert (await made(redis))["job"] == 1
@@ -206,11 +204,7 @@ async def test_where_redis_did_it_and_its_reply_was_lost_the_next_try_gets_the_a
     async with a_proxy(own_redis_url) as proxy:
         behind = settings.model_copy(update={"node": settings.node.model_copy(update={"redis_url": proxy.url})})
         app = create_app(behind)
-        transport = httpx.ASGITransport(app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://stillhouse") as api,
-        ):
+        async with app.router.lifespan_context(app), client_of(app, ADMIN_KEY) as api:
             await api.post("/v1/jobs", json=JOB)  # Redis knows the scripts from here on
             proxy.cuts = lambda command: b"EVALSHA" in command and b'"status":20' in command
             lost = await api.post(route, **asking)
@@ -238,18 +232,14 @@ async def test_killed_before_and_after_each_step_it_is_made_once(
     asking: dict[str, Any] = {"json": ROUTES[route], "headers": {"Idempotency-Key": "once"}}
     before = await made(redis)
     url, port = settings.node.redis_url, free_ports(1)[0]
-    dying = await asyncio.to_thread(start_dying, url, tmp_path, port=port, when=when, step=step)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    with a_dying(url, tmp_path, port=port, key=ADMIN_KEY, when=when, step=step) as dying:
         with pytest.raises(httpx.HTTPError):
-            await client.post(route, **asking)
-    await asyncio.to_thread(dying.join, 10)
-    assert dying.exitcode == 9
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=AUTHORIZED) as client:
+                await client.post(route, **asking)
+        await asyncio.to_thread(dying.join, 10)
+        assert dying.exitcode == 9
     app = create_app(settings)
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://stillhouse") as api,
-    ):
+    async with app.router.lifespan_context(app), client_of(app, ADMIN_KEY) as api:
         answer = await api.post(route, **asking)
         left_a_marker = (when, step) != ("before", "mark") and not answer.is_success
         if left_a_marker:
