@@ -12,6 +12,7 @@ from distill.contracts import names
 from distill.contracts.base import now
 from distill.contracts.errors import DependencyDown, NotAuthenticated, StillhouseError
 from distill.contracts.keys import KeyRecord, id_of_key
+from distill.journal.redis_words import in_words
 
 FRESH_S = 1.0
 """Within so long a revoked key is refused by every process."""
@@ -58,7 +59,8 @@ class KnownKeys:
         try:
             text = await self._redis.get(names.key_key(identity))
         except (RedisError, OSError) as error:
-            raise DependencyDown("Redis doesn't answer, so API keys can't be checked: ask again later") from error
+            what = in_words(error).partition(":")[0]  # what follows tells where it is, and who asks may be anybody
+            raise DependencyDown(f"Redis {what}, so API keys can't be checked: ask again later") from error
         if text is None:
             raise NotAuthenticated("this API key is not known here", got="an unknown key")
         try:

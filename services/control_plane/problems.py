@@ -17,7 +17,7 @@ from distill.contracts.base import Stored
 from distill.contracts.errors import DependencyDown, Problem, StillhouseError
 from distill.contracts.explain import explain
 from distill.contracts.keys import challenge_of
-from services.control_plane.redis_words import in_words, is_refusal
+from distill.journal.redis_words import in_words, is_refusal
 
 log = logging.getLogger(__name__)
 

@@ -239,7 +239,7 @@ def test_every_redis_key_is_told():
 
 def test_every_key_that_the_table_gives_a_time_has_one_and_no_other():
     rows = re.findall(r"^\| `(stillhouse:\S+)` \| .* \| (.+) \|$", ARCHITECTURE, re.M)
-    timed = {key for key, ends in rows if re.match(r"(about )?(\d+ s|a day|an hour|\w+ hours)\b", ends)}
+    timed = {key for key, ends in rows if re.match(r"(about )?(\d+ s|a day|a month|an hour|\w+ hours)\b", ends)}
     named = {key: re.sub(r"<(?!kind)\w+>", "x", key).replace("<kind>", "job") for key, _ in rows}
     assert {key for key, name in named.items() if not names.is_permanent(name)} == timed
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from distill.contracts.keys import hash_of_key
 from distill.contracts.settings import NodeSettings
 from services.control_plane.main import create_app
 from services.control_plane.settings import Settings
@@ -15,6 +16,7 @@ from services.stack.home import StackHome
 from services.stack.processes import free_ports
 from tests.faults.processes import ProcessRay
 from tests.faults.redis_to_break import RedisToBreak
+from tests.services.control_plane.conftest import ADMIN_KEY, AUTHORIZED
 
 
 @pytest.fixture
@@ -59,9 +61,11 @@ async def api(server: RedisToBreak, tmp_path: Path) -> AsyncIterator[httpx.Async
     (tmp_path / "data").mkdir()
     url = f"{server.url}?socket_timeout=0.5"
     node = NodeSettings(redis_url=url, storage=tmp_path, data_root=tmp_path / "data", cache=tmp_path / "cache")
-    app = create_app(Settings(node=node, ray_dashboard=f"http://127.0.0.1:{free_ports(1)[0]}"))
+    dashboard = f"http://127.0.0.1:{free_ports(1)[0]}"
+    app = create_app(Settings(node=node, admin_key=hash_of_key(ADMIN_KEY), ray_dashboard=dashboard))
+    transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://stillhouse") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://stillhouse", headers=AUTHORIZED) as client,
     ):
         yield client

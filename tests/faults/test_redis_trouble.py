@@ -12,11 +12,13 @@ from redis.exceptions import BusyLoadingError, RedisError
 
 from distill.contracts import names
 from distill.contracts.base import now
-from distill.contracts.errors import Problem
+from distill.contracts.errors import DependencyDown, Problem
 from distill.contracts.facts import AttemptClaimed, AttemptLost, CancelAsked, EpochEnded, PhaseReached
+from distill.contracts.keys import new_key, new_key_id
 from distill.contracts.records import JobState, Phase, Wish
 from distill.journal.client import open_redis
 from distill.journal.journal import Journal
+from distill.journal.keys import KnownKeys
 from distill.journal.watch import DirectiveWatch
 from services.control_plane.store import Store
 from tests.faults.redis_to_break import DeafAfterAsking, RedisToBreak, until
@@ -170,6 +172,17 @@ async def test_a_redis_that_still_loads_is_told_so(api: httpx.AsyncClient, serve
         await loading.wait()
 
 
+async def test_whoever_can_not_be_checked_is_told_why_and_not_where(server: RedisToBreak):
+    async with Redis.from_url(server.url, socket_timeout=0.2) as redis:
+        keys, key = KnownKeys(redis), new_key(new_key_id())
+        await redis.client_pause(20_000, all=True)
+        for ends, why in ((lambda: None, "is slow"), (server.kill, "doesn't answer")):
+            ends()
+            with pytest.raises(DependencyDown) as down:
+                await keys.check(key)
+            assert down.value.message == f"Redis {why}, so API keys can't be checked: ask again later"
+
+
 @pytest.mark.parametrize("ends", [RedisToBreak.stop, RedisToBreak.kill], ids=["restarted", "killed"])
 async def test_what_redis_confirmed_is_there_when_it_comes_back(
     store: Store, redis: Redis, server: RedisToBreak, tmp_path: Path, ends: Callable[[RedisToBreak], None]
@@ -275,7 +288,7 @@ async def test_a_clock_that_steps_leaves_no_job_behind_and_starts_none_twice(
     await reconciler.round()
     lost = Problem(code="attempt_lost", message="gone")
     await store.append("job", JOB, AttemptLost(attempt=1, problem=lost, at=now()))
-    for module in ("attempts", "reconciler", "pool"):
+    for module in ("attempts", "queue", "reconciler", "pool"):
         monkeypatch.setattr(f"services.control_plane.{module}.now", lambda: now() + timedelta(hours=hours))
     await reconciler.round()
     await reconciler.round()

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Response
 from redis.exceptions import RedisError
 
 from distill.contracts.errors import DependencyDown
+from distill.journal.redis_words import what_is_wrong
 from services.control_plane.context import Context, Parts
 from services.control_plane.deployment import PROXY_LOCATION
 from services.control_plane.ray_rest import Proxy
-from services.control_plane.redis_words import what_is_wrong
 from services.control_plane.views import Health, Readiness
 
 router = APIRouter(tags=["health"])

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.keys import for_ever_async
-from tests.services.control_plane.conftest import api, redis, settings, store  # noqa: F401 - fixtures
+from tests.services.control_plane.conftest import api, house, redis, settings, store  # noqa: F401 - fixtures
 
 
 @pytest.fixture

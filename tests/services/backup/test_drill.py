@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from distill.contracts import names
 from distill.contracts.base import now
+from distill.contracts.errors import InvalidData
 from distill.contracts.facts import (
     AttemptClaimed,
     AttemptEnded,
@@ -28,11 +29,14 @@ from services.backup.restore import restore
 from services.control_plane.main import create_app
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
+from tests.services.control_plane.conftest import AUTHORIZED
 from tests.services.control_plane.fakes import FakeRay, a_reconciler
-from tests.services.control_plane.records import TAUGHT, a_teacher, said
+from tests.services.control_plane.records import JOB, TAUGHT, a_queued_job, a_teacher, said
 from tests.services.control_plane.test_api import submitted
 
 DIGEST = "sha256:" + "5" * 64
+ONCE = {"Idempotency-Key": "the night of the fire"}
+LABELS = {"owner": "ada", "run": "a long one"}
 
 
 async def nobody_acts(redis: Redis) -> None:
@@ -52,12 +56,18 @@ class House:
         self.api, self.store, self.redis, self.storage = api, store, redis, storage
         self.jobs: dict[str, str] = {}
         """What it is an example of -> its id."""
+        self.once = ""
+        """What a request with `ONCE` was answered."""
+        self.keys: dict[str, str] = {}
+        """One that holds, and one that was revoked."""
+        self.deleted = ""
+        """A job that is, but for its files."""
 
     async def fill(self) -> None:
         await self.store.create_teacher(a_teacher())
         write(self.storage / names.teacher_folder("wise", 1) / "manifest.json")
         for name in ("queued", "running", "paused", "succeeded", "failed", "cancelled"):
-            self.jobs[name] = await submitted(self.api, name=name)
+            self.jobs[name] = await submitted(self.api, name=name, labels=LABELS | {"state": name})
         await self._run("running")
         await self._run("succeeded", Outcome.FINISHED, result=f"runs/{self.jobs['succeeded']}/1/result.json")
         await self._run("failed", Outcome.FAILED)
@@ -65,15 +75,34 @@ class House:
         await self.store.append("job", self.jobs["cancelled"], CancelAsked(at=now()))
         for part in ("result.json", "artifacts/model.safetensors", "log.txt"):
             write(self.storage / names.attempt_folder(self.jobs["succeeded"], 1) / part)
-        studies = [(await self.api.post("/v1/studies", json={"name": "s", "job": TAUGHT})).json() for _ in range(2)]
+        studies = [(await self.api.post("/v1/studies", json={"name": "s", "job": TAUGHT | {"labels": LABELS}})).json()
+                   for _ in range(2)]  # fmt: skip
         reported = studies[0]["study"]["id"]
         write(self.storage / "reports" / f"study-{reported}" / "report.json")
         fact = StudyReported(report=f"reports/study-{reported}", at=now())
         await self.store.append("study", reported, fact)
         await self.redis.hset(names.usage_key("default", "2026-11"), "wise@1|rows_computed", 7)
-        await self.redis.hset(names.TEAM_WEIGHTS_KEY, "default", 2)
-        await self.redis.set("stillhouse:answer:once", "replayed", ex=86_400)
+        assert (await self.api.put("/v1/teams/default", json={"weight": 2, "max_jobs": 40})).is_success
+        self.once = (await self.api.post("/v1/jobs", json=JOB | {"name": "once"}, headers=ONCE)).text
         await self.redis.set(names.lease_key(self.jobs["running"]), 1, px=15_000)
+        await self._make_keys()
+        await self._end_two()
+
+    async def _make_keys(self) -> None:
+        for name in ("holds", "revoked"):
+            made = (await self.api.post("/v1/keys", json={"name": name, "team": "vision"})).json()
+            self.keys[name] = made["key"]
+        assert (await self.api.delete(f"/v1/keys/{made['record']['id']}")).is_success
+
+    async def _end_two(self) -> None:
+        """One of which somebody is still to be told, and one that is deleted, though its files are there yet."""
+        self.jobs["told"] = "told-abc234"
+        await self.store.create_jobs([a_queued_job("told-abc234", notify={"url": "https://there.example/end"})])
+        await self.store.append("job", "told-abc234", CancelAsked(at=now()))
+        deleted = await submitted(self.api, name="deleted", labels=LABELS)
+        await self.store.append("job", deleted, CancelAsked(at=now()))
+        assert (await self.api.delete(f"/v1/jobs/{deleted}")).status_code == 204
+        self.deleted = deleted
 
     async def _run(self, name: str, outcome: Outcome | None = None, result: str | None = None) -> None:
         job = self.jobs[name]
@@ -90,13 +119,21 @@ class House:
             ), 2),
         ]  # fmt: skip
         if outcome is not None:
-            facts.append(said(AttemptEnded(attempt=1, outcome=outcome, result=result, at=now()), 3))
+            problem = InvalidData("no such data").problem() if outcome is Outcome.FAILED else None
+            facts.append(said(AttemptEnded(attempt=1, outcome=outcome, problem=problem, result=result, at=now()), 3))
         for fact in facts:
             await self.store.append("job", job, fact)
 
 
+@pytest.fixture(autouse=True)
+def lost_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits until an attempt that the new cluster doesn't know has been silent for long enough."""
+    monkeypatch.setattr("services.control_plane.liveness.GRACE_S", 0.0)
+
+
 @pytest.fixture
-async def house(api: httpx.AsyncClient, store: Store, redis: Redis, settings: Settings) -> House:
+async def working(api: httpx.AsyncClient, store: Store, redis: Redis, settings: Settings) -> House:
+    """As it is on the day before."""
     await nobody_acts(redis)
     house = House(api, store, redis, settings.node.storage)
     await house.fill()
@@ -109,7 +146,7 @@ async def new_api(new_redis: Redis, settings: Settings, new_url: str, new_storag
     node = settings.node.model_copy(update={"redis_url": new_url, "storage": new_storage})
     app = create_app(settings.model_copy(update={"node": NodeSettings.model_validate(dict(node))}))
     started = app.router.lifespan_context(app)
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://stillhouse")
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://stillhouse", headers=AUTHORIZED)
     is_started = []
 
     async def start() -> httpx.AsyncClient:
@@ -124,10 +161,19 @@ async def new_api(new_redis: Redis, settings: Settings, new_url: str, new_storag
         await started.__aexit__(None, None, None)
 
 
+FILTERED = (
+    *(f"/v1/jobs?state={state}" for state in ("QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED")),
+    *(f"/v1/{kind}?label=owner%3Dada&label=run%3Da%20long%20one" for kind in ("jobs", "studies")),
+    "/v1/jobs?state=FAILED&label=state%3Dfailed", "/v1/jobs?created_after=2020-01-01T00:00:00Z",
+)  # fmt: skip
+
+
 async def everything(api: httpx.AsyncClient) -> dict[str, Any]:
     """All that can be read over REST."""
     paths = ["/v1/jobs?limit=200", "/v1/studies?limit=200", "/v1/teachers", "/v1/usage?month=2026-11"]
+    paths += ["/v1/keys", "/v1/teams", *FILTERED]
     found = {path: (await api.get(path)).json() for path in paths}
+    assert [path for path in FILTERED if not found[path]["items"]] == []
     for job in found["/v1/jobs?limit=200"]["items"]:
         kept = ["", "/logs"] + (["/events"] if JobState(job["state"]).is_final else [])
         for path in (f"/v1/jobs/{job['id']}{more}" for more in kept):
@@ -139,56 +185,73 @@ async def everything(api: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def test_what_was_destroyed_reads_the_same_elsewhere_and_goes_on(
-    house: House, new_redis: Redis, new_url: str, new_storage: Path, new_api: Any, tmp_path: Path, own_redis_url: str
+    working: House, new_redis: Redis, new_url: str, new_storage: Path, new_api: Any, tmp_path: Path, own_redis_url: str
 ):
-    before = await everything(house.api)
+    before = await everything(working.api)
     target = tmp_path / "backup"
-    made = await asyncio.to_thread(make_backup, own_redis_url, house.storage, target, with_files=True)
-    await house.redis.flushdb()
+    made = await asyncio.to_thread(make_backup, own_redis_url, working.storage, target, with_files=True)
+    await working.redis.flushdb()
 
     done = await asyncio.to_thread(restore, target, new_url, new_storage, may_be_incomplete=False)
     assert (done.num_files, done.renumbered, done.restarted, done.missing) == (len(made.files), [], [], [])
-    assert await everything(await new_api()) == before
+    api = await new_api()
+    assert await everything(api) == before
 
-    assert await new_redis.get("stillhouse:answer:once") == "replayed"
-    assert 86_000 < await new_redis.ttl("stillhouse:answer:once") <= 86_400
-    assert await new_redis.get(names.lease_key(house.jobs["running"])) is None
+    await answers_as_before(working, api, new_redis)
+    assert await new_redis.zrange(names.WEBHOOKS_KEY, 0, -1) == ["job:told-abc234"]
+    assert await new_redis.smembers(names.DELETED_KEY) == {f"job/{working.deleted}"}
+    assert await new_redis.get(names.lease_key(working.jobs["running"])) is None
     assert not await new_redis.exists(names.RESTORING_KEY)
-    await goes_on(house, new_redis, new_storage)
+    await goes_on(working, new_redis, new_storage)
 
 
-async def goes_on(house: House, new_redis: Redis, new_storage: Path) -> None:
+async def answers_as_before(working: House, api: httpx.AsyncClient, new_redis: Redis) -> None:
+    """A request of before is not done again, and keys are what they were."""
+    again = await api.post("/v1/jobs", json=JOB | {"name": "once"}, headers=ONCE)
+    assert (again.text, again.headers["Idempotent-Replayed"]) == (working.once, "true")
+    [kept] = await new_redis.keys(names.answer_key("default", "*"))
+    assert 86_000 < await new_redis.ttl(kept) <= 86_400
+    asked = {name: await api.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"})
+             for name, key in working.keys.items()}  # fmt: skip
+    assert {name: answer.status_code for name, answer in asked.items()} == {"holds": 200, "revoked": 401}
+    assert asked["holds"].json()["items"] == [], "it is another team's"
+
+
+async def goes_on(working: House, new_redis: Redis, new_storage: Path) -> None:
     """A queued job starts; one that ran has lost its attempt with the cluster, and begins at its checkpoint again."""
     await new_redis.delete(names.RECONCILER_KEY)
+    write(new_storage / names.attempt_folder(working.deleted, 1) / "log.txt")
     ray = FakeRay(cpus=20)
     reconciler = a_reconciler(new_redis, ray, new_storage)
     await reconciler.round()
     store = Store(new_redis)
-    assert f"{house.jobs['queued']}-1" in ray.jobs
-    assert (await store.job(house.jobs["queued"])).state is JobState.STARTING
-    ran = await store.job(house.jobs["running"])
+    assert f"{working.jobs['queued']}-1" in ray.jobs
+    assert (await store.job(working.jobs["queued"])).state is JobState.STARTING
+    ran = await store.job(working.jobs["running"])
     assert ran.state is JobState.QUEUED
     assert ran.attempts[0].outcome is Outcome.LOST
     assert ran.checkpoint is not None
     assert (new_storage / ran.checkpoint.path / "state.json").read_text() == "weights"
-    assert (await store.job(house.jobs["paused"])).state is JobState.PAUSED
+    assert (await store.job(working.jobs["paused"])).state is JobState.PAUSED
+    assert not (new_storage / names.run_folder(working.deleted)).exists()
+    assert await new_redis.smembers(names.DELETED_KEY) == set()
     await reconciler.give_up_lease()
 
 
 async def test_an_attempt_that_began_after_the_backup_keeps_its_number(
-    house: House, new_redis: Redis, new_url: str, tmp_path: Path, own_redis_url: str
+    working: House, new_redis: Redis, new_url: str, tmp_path: Path, own_redis_url: str
 ):
     target = tmp_path / "backup"
-    await asyncio.to_thread(make_backup, own_redis_url, house.storage, target, with_files=False)
-    job, queued = house.jobs["running"], house.jobs["queued"]
-    write(house.storage / f"runs/{job}/3/log.txt")
-    write(house.storage / f"runs/{queued}/1/log.txt")
-    await house.redis.flushdb()
+    await asyncio.to_thread(make_backup, own_redis_url, working.storage, target, with_files=False)
+    job, queued = working.jobs["running"], working.jobs["queued"]
+    write(working.storage / f"runs/{job}/3/log.txt")
+    write(working.storage / f"runs/{queued}/1/log.txt")
+    await working.redis.flushdb()
 
-    done = await asyncio.to_thread(restore, target, new_url, house.storage, may_be_incomplete=False)
+    done = await asyncio.to_thread(restore, target, new_url, working.storage, may_be_incomplete=False)
     assert sorted(done.renumbered) == sorted([job, queued])
     ray = FakeRay(cpus=20)
-    store, reconciler = Store(new_redis), a_reconciler(new_redis, ray, house.storage)
+    store, reconciler = Store(new_redis), a_reconciler(new_redis, ray, working.storage)
     assert (await store.job(job)).attempt == 4
     await reconciler.round()
     assert [one.outcome for one in (await store.job(job)).attempts] == [
@@ -200,23 +263,23 @@ async def test_an_attempt_that_began_after_the_backup_keeps_its_number(
 
 
 async def test_a_job_whose_checkpoint_is_gone_begins_anew(
-    house: House, new_redis: Redis, new_url: str, tmp_path: Path, own_redis_url: str
+    working: House, new_redis: Redis, new_url: str, tmp_path: Path, own_redis_url: str
 ):
     target = tmp_path / "backup"
-    await asyncio.to_thread(make_backup, own_redis_url, house.storage, target, with_files=False)
-    job = house.jobs["running"]
-    checkpoint = house.storage / f"runs/{job}/1/checkpoints/step-00000005"
+    await asyncio.to_thread(make_backup, own_redis_url, working.storage, target, with_files=False)
+    job = working.jobs["running"]
+    checkpoint = working.storage / f"runs/{job}/1/checkpoints/step-00000005"
     checkpoint.rename(checkpoint.with_name("step-00000009"))
-    done = await asyncio.to_thread(restore, target, new_url, house.storage, may_be_incomplete=True)
+    done = await asyncio.to_thread(restore, target, new_url, working.storage, may_be_incomplete=True)
     assert done.restarted == [job]
     assert done.missing == [f"runs/{job}/1/checkpoints/step-00000005/state.json is missing"]
     assert (await Store(new_redis).job(job)).checkpoint is None
 
 
-async def test_files_are_those_that_records_stand_for(house: House, tmp_path: Path, own_redis_url: str):
-    made = await asyncio.to_thread(make_backup, own_redis_url, house.storage, tmp_path / "backup", with_files=True)
+async def test_files_are_those_that_records_stand_for(working: House, tmp_path: Path, own_redis_url: str):
+    made = await asyncio.to_thread(make_backup, own_redis_url, working.storage, tmp_path / "backup", with_files=True)
     paths = {file.path for file in made.files}
-    done, running = house.jobs["succeeded"], house.jobs["running"]
+    done, running = working.jobs["succeeded"], working.jobs["running"]
     assert {f"runs/{done}/1/artifacts/model.safetensors", f"runs/{done}/1/log.txt", "teachers/wise/1/manifest.json",
             f"runs/{running}/1/checkpoints/step-00000005/state.json"} < paths  # fmt: skip
     assert not [path for path in paths if "/train/" in path]

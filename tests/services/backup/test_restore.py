@@ -11,8 +11,10 @@ from redis.asyncio import Redis as AsyncRedis
 from typer.testing import CliRunner
 
 from distill.contracts import names
-from distill.contracts.errors import Conflict, InvalidData
+from distill.contracts.errors import AttemptSuperseded, Conflict, InvalidData
+from distill.contracts.facts import AttemptClaimed
 from distill.contracts.records import Attempt, CheckpointRef, JobState, Outcome, Phase
+from distill.journal.watch import DirectiveWatch
 from services.backup import keys
 from services.backup.backup import make_backup
 from services.backup.fencing import fence
@@ -21,7 +23,9 @@ from services.backup.restore import restore
 from services.backup.where import redis_and_storage
 from services.cli.exit_codes import CONFLICT, INVALID
 from services.cli.main import app
+from services.control_plane.life import apply_fact
 from services.control_plane.store import Store
+from tests.services.control_plane.fakes import FakeRay, a_reconciler
 from tests.services.control_plane.records import NOON, a_queued_job, a_running_job
 
 NUM_JOBS = 20
@@ -178,7 +182,30 @@ def test_numbers_that_were_used_are_used_up_and_one_more():
     assert [one.number for one in fenced.attempts] == [1, 2, 3]
     assert {one.outcome for one in fenced.attempts} == {Outcome.WAITED}
     assert all(Phase.LAUNCHED in one.phases for one in fenced.attempts)
-    assert fenced.directive().attempt == 3
+    assert fenced.directive().attempt == 0, "no worker that still lives is to go on, whatever its number"
+    next_one = apply_fact(fenced, AttemptClaimed(attempt=4, at=NOON))
+    assert (next_one.state, next_one.directive().attempt) == (JobState.STARTING, 4)
+    for used in (1, 2, 3):
+        assert apply_fact(fenced, AttemptClaimed(attempt=used, at=NOON)) is fenced
+
+
+def test_one_that_ran_is_given_a_number_that_nobody_has():
+    fenced = fence(a_running_job(), newest_folder=4, has_checkpoint=True, at=NOON)
+    assert [one.number for one in fenced.attempts] == [1, 2, 3, 4, 5]
+    assert (fenced.state, fenced.directive().attempt) == (JobState.RUNNING, 5)
+
+
+async def test_a_worker_of_after_the_backup_stops_and_its_number_is_not_given_again(
+    backup: Path, new_redis: AsyncRedis, new: Redis, new_url: str, storage: Path, tmp_path: Path
+):
+    (storage / "runs/job-01/1").mkdir(parents=True)
+    assert restore(backup, new_url, storage, may_be_incomplete=False).renumbered == ["job-01"]
+    with DirectiveWatch(new, "job-01", attempt=1, keep_lease=True) as watch, pytest.raises(AttemptSuperseded):
+        _ = watch.wish
+    assert new.get(names.lease_key("job-01")) is None
+    ray = FakeRay(cpus=100)
+    await a_reconciler(new_redis, ray, tmp_path).round()
+    assert {one for one in ray.jobs if one.startswith("job-01-")} == {"job-01-3"}
 
 
 def test_what_an_older_program_does_not_know_of_a_record_stays(

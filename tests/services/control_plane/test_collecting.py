@@ -324,7 +324,7 @@ async def test_once_an_hour_and_only_where_it_acts(collector: Collector, redis: 
 ENVIRONMENT = {
     "STILLHOUSE_REDIS_URL": "redis://",
     "STILLHOUSE_STORAGE": "/x",
-    "STILLHOUSE_RAY_DASHBOARD": "http://x",
+    "STILLHOUSE_RAY_DASHBOARD": "http://127.0.0.1:2",
 }
 
 

@@ -1,5 +1,6 @@
 """What has ended, and what nothing refers to, can be deleted: at once out of every list, then out of storage."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,27 @@ from distill.contracts.teachers import CheckedMember
 from distill.journal.client import open_redis
 from distill.journal.journal import append_fact
 from services.control_plane.deleting import Deletion, users_of
+from services.control_plane.lists import lists_of, place_of
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
 from tests.services.control_plane.records import NOON, TAUGHT, a_queued_job, a_teacher, a_version, said
 
 JOB = "digits-abc234"
+KINDS: tuple[names.Kind, ...] = ("job", "study")
+LABELS = {"owner": "ada lovelace", "run": "1: the second, ü"}
 
 
 @pytest.fixture
 async def another_acts(redis: Redis) -> None:
     """Another control plane holds the lease: this one writes no report, and sweeps no files, in between."""
-    await redis.set(names.RECONCILER_KEY, "another")
+    await redis.set(names.RECONCILER_KEY, "another", ex=600)
 
 
-async def an_ended_job(store: Store, identity: str = JOB, **changes: Any) -> JobRecord:
+async def an_ended_job(
+    store: Store, identity: str = JOB, *, labels: Mapping[str, str] | None = None, **changes: Any
+) -> JobRecord:
     """A cancelled one; ``changes`` are of its record."""
-    await store.create_jobs([a_queued_job(identity).model_copy(update=changes)])
+    await store.create_jobs([a_queued_job(identity, labels=labels or {}).model_copy(update=changes)])
     await store.append("job", identity, CancelAsked(at=NOON))
     return await store.job(identity)
 
@@ -41,6 +47,12 @@ def a_study(*jobs: str, identity: str = "s-abc234") -> StudyRecord:
     spec = StudySpec.model_validate({"name": "s", "job": TAUGHT})
     children = dict(zip(("student", "baseline"), jobs, strict=False))
     return StudyRecord(id=identity, spec=spec, jobs=children, created_at=NOON, updated_at=NOON)
+
+
+async def lists_with(redis: Redis, record: JobRecord | StudyRecord) -> list[str]:
+    """The keys of all lists that a record is in."""
+    lists = [key for kind in KINDS for key in await redis.keys(names.list_key(kind, "*"))]
+    return sorted([key for key in lists if await redis.zscore(key, place_of(record)) is not None])
 
 
 def with_files(storage: Path, job: str) -> list[Path]:
@@ -56,12 +68,17 @@ def with_files(storage: Path, job: str) -> list[Path]:
 async def test_a_deleted_job_is_in_no_list_and_leaves_no_key_and_no_file(
     api: httpx.AsyncClient, store: Store, redis: Redis, settings: Settings
 ):
-    kept = await an_ended_job(store, "kept-abc234")
-    await an_ended_job(store, reuse_digest="sha256:" + "1" * 64)
+    kept = await an_ended_job(store, "kept-abc234", labels=LABELS)
+    deleted = await an_ended_job(store, reuse_digest="sha256:" + "1" * 64, labels=LABELS)
+    assert await lists_with(redis, deleted) == sorted(lists_of(deleted))
     folders = with_files(settings.node.storage, JOB)
     assert (await api.delete(f"/v1/jobs/{JOB}")).status_code == 204
     assert (await api.get(f"/v1/jobs/{JOB}")).status_code == 404
-    assert [job["id"] for job in (await api.get("/v1/jobs")).json()["items"]] == [kept.id]
+    for narrowed in ({}, {"state": "CANCELLED"}, {"label": ["owner=ada lovelace", "run=1: the second, ü"]}):
+        shown = (await api.get("/v1/jobs", params=narrowed)).json()
+        assert [job["id"] for job in shown["items"]] == [kept.id], narrowed
+    assert await lists_with(redis, deleted) == []
+    assert await lists_with(redis, kept) == sorted(lists_of(kept))
     assert [key for key in await redis.keys("*") if JOB in key] == []
     assert await redis.hgetall(names.baselines_key("default")) == {}
     await Deletion(store, redis).sweep(settings.node.storage)
@@ -81,7 +98,9 @@ async def test_what_has_not_ended_is_not_deleted(api: httpx.AsyncClient, store: 
 @pytest.mark.usefixtures("another_acts")
 async def test_a_job_of_a_study_goes_with_the_study(api: httpx.AsyncClient, store: Store, redis: Redis):
     jobs = [a_queued_job(f"s-abc234-{role}").model_copy(update={"study": "s-abc234"}) for role in ("a", "b")]
-    await store.create_jobs(jobs, a_study(*(job.id for job in jobs)))
+    study = a_study(*(job.id for job in jobs))
+    await store.create_jobs(jobs, study)
+    assert [await lists_with(redis, one) for one in (study, *jobs)] == [sorted(lists_of(one)) for one in (study, *jobs)]
     for job in jobs:
         await store.append("job", job.id, CancelAsked(at=NOON))
     refused = await api.delete(f"/v1/jobs/{jobs[0].id}")
@@ -92,6 +111,7 @@ async def test_a_job_of_a_study_goes_with_the_study(api: httpx.AsyncClient, stor
     assert (await api.get("/v1/studies/s-abc234")).status_code == 404
     assert [key for key in await redis.keys("*") if "s-abc234" in key] == []
     assert (await api.get("/v1/jobs")).json()["items"] == []
+    assert [await lists_with(redis, one) for one in (study, *jobs)] == [[], [], []]
 
 
 async def test_what_others_need_is_kept_and_the_answer_names_them(api: httpx.AsyncClient, store: Store):
