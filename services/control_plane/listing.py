@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
 
 from redis.asyncio import Redis
 
@@ -10,6 +9,7 @@ from distill.contracts import names
 from distill.contracts.names import Kind
 from distill.contracts.records import JobRecord, StudyRecord
 from services.control_plane import scripts
+from services.control_plane.heads import Shown, StoredJob, StudyHead, read_jobs, view_of_study
 from services.control_plane.lists import (
     Wanted,
     decode_cursor,
@@ -20,7 +20,7 @@ from services.control_plane.lists import (
     state_lists,
 )
 from services.control_plane.store import Store
-from services.control_plane.views import StudyView, study_state
+from services.control_plane.views import study_state
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,7 @@ MAX_RECORDS = 500
 """A page ends when so much was looked at, however few it holds: `next` goes on from there."""
 STUDIES_AT_ONCE = 8
 
-Item = TypeVar("Item")
-Found = tuple[list[tuple[str, Item]], int]
+Found = tuple[list[tuple[str, Shown]], int]
 """What was wanted of some places, with its place, and how many records were read for it."""
 
 
@@ -46,7 +45,7 @@ class Listing:
         self._redis = redis
         self._list = redis.register_script(scripts.LIST)
 
-    async def jobs(self, wanted: Wanted, *, limit: int, cursor: str | None) -> tuple[list[JobRecord], str | None]:
+    async def jobs(self, wanted: Wanted, *, limit: int, cursor: str | None) -> tuple[list[Shown], str | None]:
         """A page, and the cursor of the next one.
 
         Raises:
@@ -56,15 +55,15 @@ class Listing:
 
     async def jobs_of(
         self, study: StudyRecord, wanted: Wanted, *, limit: int, cursor: str | None
-    ) -> tuple[list[JobRecord], str | None]:
+    ) -> tuple[list[Shown], str | None]:
         """The same of a study's jobs alone, with those of others that it reuses. Raises as `jobs`."""
         after = decode_cursor(cursor) if cursor else None
-        jobs = [job for job in await self._store.jobs(list(study.jobs.values())) if wanted.matches(job, job.state)]
-        places = {place_of(job): job for job in jobs if after is None or place_of(job) < after}
+        found, _ = await self._load_jobs(list(study.jobs.values()), wanted)
+        places = {place: job for place, job in found if after is None or place < after}
         shown = sorted(places, reverse=True)[:limit]
         return [places[place] for place in shown], encode_cursor(shown[-1]) if len(places) > len(shown) else None
 
-    async def studies(self, wanted: Wanted, *, limit: int, cursor: str | None) -> tuple[list[StudyView], str | None]:
+    async def studies(self, wanted: Wanted, *, limit: int, cursor: str | None) -> tuple[list[Shown], str | None]:
         """A page, and the cursor of the next one. Raises as `jobs`."""
         return await self._page(
             "study", wanted, self._load_studies, limit=limit, cursor=cursor, at_once=STUDIES_AT_ONCE
@@ -112,20 +111,20 @@ class Listing:
         self,
         kind: Kind,
         wanted: Wanted,
-        load: Callable[[Sequence[str], Wanted], Awaitable[Found[Item]]],
+        load: Callable[[Sequence[str], Wanted], Awaitable[Found]],
         *,
         limit: int,
         cursor: str | None,
         at_once: int,
-    ) -> tuple[list[Item], str | None]:
-        kept: list[tuple[str, Item]] = []
+    ) -> tuple[list[Shown], str | None]:
+        kept: list[tuple[str, Shown]] = []
         after = decode_cursor(cursor) if cursor else None
         lists = await self._shortest_first(wanted.lists(kind))
         num_read = 0
         for _ in range(MAX_STEPS):
             at_most = min(at_once, limit + 1 - len(kept))
             places, after = await self._next_places(lists, wanted.bounds(after), at_most=at_most)
-            found, count = await load(places, wanted)
+            found, count = await load([identity_at(place) for place in places], wanted)
             kept, num_read = kept + found, num_read + count
             if len(kept) > limit:
                 return [item for _, item in kept[:limit]], encode_cursor(kept[limit - 1][0])
@@ -159,20 +158,24 @@ class Listing:
             lengths = dict(zip(lists, await asking.execute(), strict=True))
         return sorted(lists, key=lengths.__getitem__)
 
-    async def _load_jobs(self, places: Sequence[str], wanted: Wanted) -> Found[JobRecord]:
+    async def _load_jobs(self, identities: Sequence[str], wanted: Wanted) -> Found:
         """A job may have changed its state since its list was read: then it is left out."""
-        jobs = await self._store.jobs([identity_at(place) for place in places])
-        return [(place_of(job), job) for job in jobs if wanted.matches(job, job.state)], len(jobs)
+        jobs = await self._jobs(identities)
+        found = [(place_of(job.head), job.shown) for job in jobs if wanted.matches(job.head, job.head.state)]
+        return found, len(jobs)
 
-    async def _load_studies(self, places: Sequence[str], wanted: Wanted) -> Found[StudyView]:
-        studies = await self._store.studies([identity_at(place) for place in places])
+    async def _load_studies(self, identities: Sequence[str], wanted: Wanted) -> Found:
+        texts = await self._store.texts("study", identities)
+        studies = [StudyHead.model_validate_json(text) for text in texts]
         wanted_jobs = {job for study in studies for job in study.jobs.values()}
-        jobs = {job.id: job for job in await self._store.jobs(sorted(wanted_jobs))}
-        views = [_view(study, jobs) for study in studies]
-        found = [(place_of(one.study), one) for one in views if wanted.matches(one.study, one.state)]
+        jobs = {job.head.id: job for job in await self._jobs(sorted(wanted_jobs))}
+        found = []
+        for study, text in zip(studies, texts, strict=True):
+            children = {key: jobs[job] for key, job in study.jobs.items() if job in jobs}
+            state = study_state({key: job.head for key, job in children.items()})
+            if wanted.matches(study, state):
+                found.append((place_of(study), view_of_study(study, text, state, children)))
         return found, len(studies) + len(jobs)
 
-
-def _view(study: StudyRecord, jobs: dict[str, JobRecord]) -> StudyView:
-    children = {key: jobs[job] for key, job in study.jobs.items() if job in jobs}
-    return StudyView(study=study, state=study_state(children), children=children)
+    async def _jobs(self, identities: Sequence[str]) -> list[StoredJob]:
+        return read_jobs(await self._store.texts("job", identities))

@@ -15,6 +15,7 @@ from distill.contracts import names
 from distill.contracts.errors import InvalidSpec
 from distill.contracts.names import Kind
 from distill.contracts.records import JobRecord, JobState, StudyRecord
+from services.control_plane.heads import JobHead, StudyHead
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PLACE = re.compile(r"\d{16}:[a-z0-9-]{1,64}")
@@ -32,9 +33,9 @@ class Wanted:
     created_before: datetime | None = None
     """Earlier than this moment."""
 
-    def matches(self, record: JobRecord | StudyRecord, state: JobState) -> bool:
+    def matches(self, record: JobHead | StudyHead, state: JobState) -> bool:
         """Whether a record in this state belongs into the listing."""
-        labels = labels_of(record)
+        labels = record.labels
         return (
             record.team == self.team
             and self.state in {None, state}
@@ -56,7 +57,7 @@ class Wanted:
         return f"({min(ends)}" if ends else "+", f"[{begin}" if begin is not None else "-"
 
 
-def place_of(record: JobRecord | StudyRecord) -> str:
+def place_of(record: JobRecord | StudyRecord | JobHead | StudyHead) -> str:
     """Where it stands in every list that it is in."""
     return f"{_moment(record.created_at)}:{record.id}"
 

@@ -67,6 +67,10 @@ class Store:
         """The studies' records, in order."""
         return [StudyRecord.model_validate_json(text) for text in await self._read_many("study", identities)]
 
+    async def texts(self, kind: Kind, identities: Sequence[str]) -> list[str]:
+        """The records' JSON as it is stored, in order; those that are gone are left out."""
+        return await self._read_many(kind, identities)
+
     async def teachers(self) -> list[TeacherRecord]:
         """Every teacher."""
         identities = [str(one) for one in await self._redis.zrange(names.index_key("teacher"), 0, -1)]

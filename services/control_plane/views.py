@@ -1,5 +1,7 @@
 """What the API answers with, besides records themselves; study state is derived, never stored."""
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from distill.contracts.base import Spec, Stored, Timestamp
@@ -9,6 +11,7 @@ from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 from distill.contracts.teams import TeamHolding, TeamRecord
+from services.control_plane.heads import JobHead
 from services.control_plane.retention import Sort
 
 
@@ -141,7 +144,7 @@ class Readiness(Stored):
     warnings: list[str] = Field(default_factory=list)
 
 
-def study_state(children: dict[str, JobRecord]) -> JobState:
+def study_state(children: Mapping[str, JobRecord | JobHead]) -> JobState:
     """One state for all children: the worst end, or the furthest stage while any lives."""
     states = {job.state for job in children.values()}
     if all(state.is_final for state in states):

@@ -56,8 +56,19 @@ class Outcome:
         return sum(count > 1 for count in self.stored.values())
 
 
-def submit_all(redis_url: str, folder: Path, *, num_submits: int, seed: int, longest_life_s: float = 0.6) -> Outcome:
-    """Submit so many jobs from eight threads; the control plane is killed at random moments of its lives."""
+def submit_all(
+    redis_url: str,
+    folder: Path,
+    *,
+    num_submits: int,
+    seed: int,
+    longest_life_s: float = 0.6,
+    after_kill: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Submit so many jobs from eight threads; the control plane is killed at random moments of its lives.
+
+    ``after_kill`` is called while there is none.
+    """
     chance, port = random.Random(seed), free_ports(1)[0]
     house, outcome = _House(f"http://127.0.0.1:{port}", seed), Outcome()
     began = time.monotonic()
@@ -75,6 +86,7 @@ def submit_all(redis_url: str, folder: Path, *, num_submits: int, seed: int, lon
                 if len(outcome.answered) < 0.9 * num_submits:
                     child.kill()
                     outcome.kills += 1
+                    after_kill()
                     child = start_control_plane(redis_url, folder, port=port, key=KEY)
             outcome.seconds = time.monotonic() - began
             house.count(outcome)

@@ -1,7 +1,7 @@
 """``/v1/jobs``: submit, list, read, cancel, pause, delete, follow, and fetch what a job left."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import nullcontext
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from services.control_plane.artifacts import ARTIFACT_TYPES, find_artifact, list
 from services.control_plane.context import AskedOnce, Context, Parts, Who
 from services.control_plane.deleting import Deletion
 from services.control_plane.following import SENT, EventStream, LogStream
+from services.control_plane.heads import Shown, page_of
 from services.control_plane.logs import follow_log, read_log, whole_characters
 from services.control_plane.once import Kept
 from services.control_plane.problems import documented, documented_file
@@ -71,7 +72,7 @@ async def submit(
     return await parts.once.answer(asked, who.team, make)
 
 
-@router.get("", responses=documented())
+@router.get("", response_model=JobPage, responses=documented())
 async def list_jobs(
     parts: Parts,
     who: Who,
@@ -79,16 +80,21 @@ async def list_jobs(
     limit: Limit = 50,
     cursor: Cursor = None,
     study: Annotated[str | None, Query(max_length=64, description="Also its jobs of others that it reuses.")] = None,
-) -> JobPage:
+) -> Response:
     """The team's jobs, newest first. A page may hold fewer than `limit`; `next` tells whether more may follow."""
     if study is None:
         items, following = await parts.listing.jobs(narrowed, limit=limit, cursor=cursor)
-        return JobPage(items=items, next=following)
+        return shown(items, following)
     own = (one for one in await parts.store.studies([study]) if one.team == who.team)
     for one in own:
         items, following = await parts.listing.jobs_of(one, narrowed, limit=limit, cursor=cursor)
-        return JobPage(items=items, next=following)
-    return JobPage(items=[])
+        return shown(items, following)
+    return shown([], None)
+
+
+def shown(items: Sequence[Shown], following: str | None) -> Response:
+    """A page of what is stored, which nobody reads or writes anew."""
+    return Response(page_of(items, following), media_type="application/json")
 
 
 @router.get("/{job}", responses=documented(404))

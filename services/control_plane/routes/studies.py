@@ -23,6 +23,7 @@ from services.control_plane.routes.jobs import (
     delivery_of,
     pause_job,
     resume_job,
+    shown,
     stream_slot,
 )
 from services.control_plane.routes.narrowing import Cursor, Limit, Narrowed
@@ -55,16 +56,16 @@ async def submit(
     return await parts.once.answer(asked, who.team, make)
 
 
-@router.get("", responses=documented())
+@router.get("", response_model=StudyPage, responses=documented())
 async def list_studies(
     parts: Parts,
     narrowed: Narrowed,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> StudyPage:
+) -> Response:
     """The team's studies, newest first. A page may hold fewer than `limit`; `next` tells whether more may follow."""
     items, following = await parts.listing.studies(narrowed, limit=limit, cursor=cursor)
-    return StudyPage(items=items, next=following)
+    return shown(items, following)
 
 
 @router.get("/{study}", responses=documented(404))

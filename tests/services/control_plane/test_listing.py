@@ -296,6 +296,20 @@ async def test_studies_are_listed_by_the_state_that_follows_from_their_jobs_and_
     assert await listed(state="RUNNING") == []
 
 
+async def test_a_page_shows_what_is_read_one_by_one(api: httpx.AsyncClient, store: Store):
+    await store.create_teacher(a_teacher())
+    await api.post("/v1/studies", json={"name": "compared", "job": TAUGHT | {"labels": {"owner": "ada"}}})
+    await api.post("/v1/jobs", json=JOB)
+    for route in ("/v1/jobs", "/v1/studies"):
+        answer = await api.get(route)
+        assert answer.headers["content-type"] == "application/json"
+        page = answer.json()
+        ids = [item["id"] if "id" in item else item["study"]["id"] for item in page["items"]]
+        assert page == {"items": [(await api.get(f"{route}/{one}")).json() for one in ids], "next": None}
+        assert len(ids) == {"/v1/jobs": 3, "/v1/studies": 1}[route]
+        assert (await api.get(route, params={"limit": 1})).json()["items"] == page["items"][:1]
+
+
 async def test_jobs_of_a_study_are_paged_and_narrowed_too(api: httpx.AsyncClient, store: Store):
     await store.create_teacher(a_teacher())
     body = {"name": "seeds", "job": TAUGHT, "seeds": [1, 2, 3]}
