@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 3600
 LOOK_S = 60.0
-CHUNK = 500
+CHUNK = 10
+"""Records that are read in one go, some milliseconds: who asks meanwhile is not to wait for all of them."""
 KEPT_EVENTS = 1
 """The last one stays: it tells how it ended, and from its id a follower sees that something is missing before it."""
 
@@ -77,14 +78,15 @@ class Collector:
     async def _collect(self, *, dry_run: bool) -> Collected:
         # things before records: what is made between the two readings has an owner in the second
         things = [*await asyncio.to_thread(survey, self._storage), *await self._streams()]
-        planned = plan(await self._known(), things, self._policy, now())
+        planned = await asyncio.to_thread(plan, await self._known(), things, self._policy, now())
         if dry_run:
             return _collected(planned.going, planned, dry_run=True)
         await self._remember(planned)
         files = [one.thing for one in planned.going if one.thing.sort is not Sort.EVENTS]
         left_over = [thing for thing in things if thing.is_aside]
         await asyncio.to_thread(_put_aside, self._storage, files)
-        still = plan(await self._known(), [one.thing for one in planned.going], self._policy, now()).going
+        going = [one.thing for one in planned.going]
+        still = (await asyncio.to_thread(plan, await self._known(), going, self._policy, now())).going
         spared = {*files, *left_over} - {one.thing for one in still}
         await asyncio.to_thread(_put_back, self._storage, sorted(spared, key=lambda thing: thing.where))
         return _collected([one for one in still if await self._remove(one.thing)], planned, dry_run=False)
