@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Self
 
+from tests.faults.redis_to_break import Connections, closed, hung_up
+
 Manner = Literal[
     "well", "hangs", "500", "trickles", "cuts the body", "cuts the JSON", "says something else", "breaks after doing"
 ]
@@ -23,6 +25,7 @@ class RayServer:
         self.on_submit: Callable[[], object] = lambda: None
         """Called once, before the first submission is answered."""
         self.url = ""
+        self._answering: Connections = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -33,8 +36,10 @@ class RayServer:
             yield self
         finally:
             server.close()
+            await hung_up(self._answering)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._answering[writer] = asyncio.current_task()
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             method, path, _ = head.split("\r\n")[0].split(" ")
@@ -50,7 +55,7 @@ class RayServer:
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
-            writer.close()
+            await closed(writer)
 
     async def _send(self, writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
         if self.manner == "breaks after doing":
@@ -64,6 +69,8 @@ class RayServer:
             body = body[:-2]
         if self.manner == "trickles":
             for byte in head + body:
+                if writer.is_closing():
+                    return
                 writer.write(bytes([byte]))
                 await asyncio.sleep(0.05)
             return

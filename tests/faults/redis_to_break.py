@@ -1,6 +1,7 @@
 """A real Redis of one test, which can be stopped, killed and started again on the same files and address."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 from services.stack import redis_server
 from services.stack.home import RedisState, StackHome
 from services.stack.processes import Child
+
+Connections = dict[asyncio.StreamWriter, asyncio.Task[None] | None]
+"""To a server -> what serves each."""
 
 
 class RedisToBreak:
@@ -54,7 +58,10 @@ class DeafAfterAsking:
         credentials, _, place = url.removeprefix("redis://").rpartition("@")
         host, _, port = place.partition("/")[0].partition(":")
 
+        serving: Connections = {}
+
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            serving[writer] = asyncio.current_task()
             there, back = await asyncio.open_connection(host, int(port))
             deaf = asyncio.Event()
             ways = [
@@ -65,13 +72,14 @@ class DeafAfterAsking:
             for way in ways:
                 way.cancel()
             for end in (back, writer):
-                end.close()
+                await closed(end)
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         try:
             yield f"redis://{credentials}@127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
         finally:
             server.close()
+            await hung_up(serving)
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, deaf: asyncio.Event) -> None:
         while found := await reader.read(1 << 16):
@@ -84,6 +92,20 @@ class DeafAfterAsking:
             if deaf.is_set():
                 return
             writer.write(found)
+
+
+async def hung_up(connections: Connections) -> None:
+    """Cut them, and wait until nobody serves them any more."""
+    for writer in connections:
+        writer.transport.abort()
+    await asyncio.gather(*(task for task in connections.values() if task is not None), return_exceptions=True)
+
+
+async def closed(end: asyncio.StreamWriter) -> None:
+    """Close it, and wait until it is."""
+    end.close()
+    with contextlib.suppress(ConnectionError):
+        await end.wait_closed()
 
 
 async def until(happened: Callable[[], Awaitable[object]], *, timeout_s: float = 20) -> None:
