@@ -92,7 +92,7 @@ def test_an_admin_key_may_all_and_every_other_what_it_names():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", f"Basic {KEY}", KEY])
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", f"Basic {KEY}", KEY], ids=range(6))
 def test_a_header_without_a_key_is_told_what_was_expected(header: str | None):
     with pytest.raises(NotAuthenticated) as caught:
         key_of_header(header)
@@ -100,7 +100,7 @@ def test_a_header_without_a_key_is_told_what_was_expected(header: str | None):
     assert KEY not in str(caught.value.problem())
 
 
-@pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer  {KEY} ", f" BEARER {KEY}"])
+@pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer  {KEY} ", f" BEARER {KEY}"], ids=range(3))
 def test_a_header_with_a_key_is_read(header: str):
     assert key_of_header(header) == KEY
 
