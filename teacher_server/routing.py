@@ -133,6 +133,9 @@ def _least(left_s: Mapping[K, float], draw: Random) -> K:
 class LeastLoaded(RequestRouter):  # type: ignore[misc]  # Ray ships no types
     """Joins the shortest queue. One in every process and for every handle; they know of each other by what replicas say."""
 
+    silent_s = 0.3
+    """A replica that says nothing for so long is left out: longer than a busy machine takes, not long for a window."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """As Serve calls it."""
         super().__init__(*args, **kwargs)
@@ -171,10 +174,9 @@ class LeastLoaded(RequestRouter):  # type: ignore[misc]  # Ray ships no types
         """Whether it expects the window; what it says of itself is known then."""
         metadata = replace(window.metadata, call_method="expect", internal_request_id=str(uuid.uuid4()))
         question = PendingRequest(args=[window.args[0], at_most_s], kwargs={}, metadata=metadata)
-        deadline_s = self.queue_len_response_deadline_s
         try:
             sent = replica.try_send_request(question, with_rejection=False)
-            said = await asyncio.wait_for(sent.get_async(), deadline_s)
+            said = await asyncio.wait_for(sent.get_async(), self.silent_s)
         except ActorDiedError:
             self._known.pop(replica.replica_id, None)
             self.on_replica_actor_died(replica.replica_id)

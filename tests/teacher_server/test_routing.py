@@ -184,7 +184,7 @@ DEPLOYMENT = DeploymentID("Teacher", "teacher-any-1")
 def new_router() -> LeastLoaded:
     """A caller's."""
     router = LeastLoaded(DEPLOYMENT, DeploymentHandleSource.UNKNOWN, use_replica_queue_len_cache=True)
-    router.queue_len_response_deadline_s = 0.05
+    router.silent_s = 0.05
     return router
 
 
