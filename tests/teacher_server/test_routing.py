@@ -261,20 +261,16 @@ def holding(connected_ray: None, tmp_path: Path) -> Iterator[Path]:
         """Says that it took a window, and holds it until all may go."""
 
         def __init__(self) -> None:
-            self._expected = 0
+            self._windows: set[int] = set()
 
-        async def expect(self, header: dict[str, Any], at_most_s: float | None) -> dict[str, Any]:
-            is_promised = at_most_s is not None and self._expected <= at_most_s
-            self._expected += is_promised
-            return {
-                "busy_s": 0.0,
-                "work": self._expected,
-                "s_per_work": 1.0,
-                "num_windows": self._expected,
-                "is_promised": is_promised,
-            }
+        async def expect(self, window: int, at_most_s: float | None) -> dict[str, Any]:
+            is_promised = at_most_s is not None and len(self._windows) <= at_most_s
+            self._windows |= {window} if is_promised else set()
+            left = {"busy_s": 0.0, "work": len(self._windows), "s_per_work": 1.0}
+            return {**left, "num_windows": len(self._windows), "is_promised": is_promised}
 
         async def answer(self, window: int) -> str:
+            self._windows.add(window)
             (tmp_path / f"taken-{window}").touch()
             while not (tmp_path / "go").exists():  # noqa: ASYNC110 - it is another process that says so
                 await asyncio.sleep(0.01)
