@@ -42,11 +42,11 @@ bench-full: setup  ## The same in longer turns, without limit
 bench-api: setup  ## How long submitting and listing take at 10,000 jobs: about two minutes
 	$(BIN)/python -m benchmarks.api
 
-test: setup  ## All tests but the long ones, in two processes; prints the ten slowest
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+test: setup  ## All tests but the long ones; prints the ten slowest
+	$(BIN)/python -m pytest
 
 test-all: setup  ## All tests
-	$(BIN)/python -m pytest -m '' -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m ''
 
 lint: setup  ## Rules and format
 	$(BIN)/ruff check .
