@@ -6,7 +6,6 @@ before lies in Redis, to be read there (`services.control_plane.history`).
 
 import asyncio
 import json
-import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,12 +15,10 @@ from functools import cached_property
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
+from services.control_plane.guarded import guarded
 from services.control_plane.history import is_later, last_ids
 from services.control_plane.store import read_streams
-
-log = logging.getLogger(__name__)
 
 BLOCK_MS = 200
 """A stream that is followed anew waits at most so long for its first live entry."""
@@ -160,20 +157,19 @@ class Hub:
 
     async def _read(self) -> None:
         try:
-            while self._cursors:
-                began = self._clock()
-                found = await read_streams(self._redis, dict(self._cursors), block_ms=BLOCK_MS)
-                if self._clock() - began > STALLED_S:
-                    self._let_all_go("the control plane stood still")
-                for stream, identity, fields in found:
-                    self._give_out(Entry(stream, identity, fields))
-        except (RedisError, OSError) as error:
-            log.warning("followers are let go: Redis doesn't answer (%s)", error)
-        except Exception:
-            log.exception("followers are let go: the reader failed")
+            await guarded("reading for followers, who are let go,", self._read_on)
         finally:
             self._let_all_go("nobody reads Redis for it any more")
             self._reader = None
+
+    async def _read_on(self) -> None:
+        while self._cursors:
+            began = self._clock()
+            found = await read_streams(self._redis, dict(self._cursors), block_ms=BLOCK_MS)
+            if self._clock() - began > STALLED_S:
+                self._let_all_go("the control plane stood still")
+            for stream, identity, fields in found:
+                self._give_out(Entry(stream, identity, fields))
 
     def _give_out(self, entry: Entry) -> None:
         if entry.stream not in self._cursors or not is_later(entry.id, self._cursors[entry.stream]):
