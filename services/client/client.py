@@ -13,32 +13,24 @@ import httpx
 
 from distill.contracts.errors import NotFound
 from distill.contracts.job import JobSpec
-from distill.contracts.keys import KeyRotation, KeySpec, KeyView, NewKey
 from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.notify import Delivery
-from distill.contracts.pool import Reservation, ReservationSpec, TeamUsage
 from distill.contracts.records import JobRecord, JobState
 from distill.contracts.report import Report
 from distill.contracts.study import StudySpec
-from distill.contracts.teachers import TeacherRecord, TeacherSpec, TeacherVersion, TeacherVersionSpec
-from distill.contracts.teams import TeamRecord, TeamSpec
 from services.client.download import download
 from services.client.following import Followed, follow
+from services.client.operating import Operating
+from services.client.teaching import Teaching
 from services.client.where import find_key, find_server
 from services.client.wire import Wire, error_of
 from services.control_plane.views import (
     ArtifactList,
-    Collected,
     JobPage,
-    KeyList,
     LogPage,
-    ReservationList,
     SnapshotList,
     StudyPage,
     StudyView,
-    TeacherList,
-    TeamList,
-    TeamView,
 )
 
 Kind = Literal["job", "study"]
@@ -47,11 +39,9 @@ NO_LABELS: Mapping[str, str] = MappingProxyType({})
 LOG_POLL_S = 1.0
 PATIENCE_S = 45.0
 """A server that dies in the middle of an answer leaves word for 30 s that it still gives it."""
-COLLECT_S = 3600.0
-"""A large storage takes its time to be looked through."""
 
 
-class StillhouseClient:
+class StillhouseClient(Teaching, Operating):
     """A blocking client; safe to use from one thread at a time.
 
     Without ``url`` it finds the server itself, without ``key`` its API key (`services.client.where`): this machine's own
@@ -293,134 +283,6 @@ class StillhouseClient:
             NotFound: nobody has been told yet, or nobody is to be.
         """
         return self._wire.ask(Delivery, "GET", _path(kind, identity, "webhook"))
-
-    # Teachers
-
-    def create_teacher(self, spec: TeacherSpec) -> TeacherRecord:
-        """Name a teacher.
-
-        Raises:
-            Conflict: the name is taken.
-        """
-        return self._wire.make(TeacherRecord, "/v1/teachers", body=spec.model_dump(mode="json"))
-
-    def teachers(self) -> list[TeacherRecord]:
-        """The team's teachers, and those that are shared."""
-        return self._wire.ask(TeacherList, "GET", "/v1/teachers").items
-
-    def teacher(self, name: str) -> TeacherRecord:
-        """One teacher, with its versions and aliases."""
-        return self._wire.ask(TeacherRecord, "GET", f"/v1/teachers/{quote(name, safe='')}")
-
-    def publish(self, name: str, spec: TeacherVersionSpec, *, key: str | None = None) -> TeacherVersion:
-        """Make the next version; it is CHECKING until a process has tried it."""
-        path = f"/v1/teachers/{quote(name, safe='')}/versions"
-        return self._wire.make(TeacherVersion, path, body=spec.model_dump(mode="json"), key=key)
-
-    def teacher_version(self, name: str, version: int) -> TeacherVersion:
-        """One version: its state, and its manifest once it is READY."""
-        return self._wire.ask(TeacherVersion, "GET", f"/v1/teachers/{quote(name, safe='')}/versions/{version}")
-
-    def delete_version(self, name: str, version: int) -> None:
-        """Take a version away.
-
-        Raises:
-            Conflict: an alias, a living job or a reservation uses it, or it is still being checked.
-        """
-        self._wire.send("DELETE", f"/v1/teachers/{quote(name, safe='')}/versions/{version}")
-
-    def move_alias(self, name: str, alias: str, version: int, *, expected: int | None = None) -> TeacherRecord:
-        """Let ``name@alias`` mean this version, if until now it means ``expected`` (0: nothing yet; None: whatever).
-
-        Raises:
-            Conflict: the version isn't READY, or the alias means another than ``expected``.
-        """
-        path = f"/v1/teachers/{quote(name, safe='')}/aliases/{quote(alias, safe='')}"
-        return self._wire.ask(TeacherRecord, "PUT", path, body={"version": version, "expected": expected})
-
-    # The pool
-
-    def reserve(self, spec: ReservationSpec) -> Reservation:
-        """Keep a teacher there until ``expires_at``, and learn where its HTTP door is; renew it every 10 s.
-
-        Raises:
-            UnknownTeacher: no such version, or it isn't READY.
-            NoRoom: the cluster can never hold it.
-        """
-        return self._wire.make(Reservation, "/v1/reservations", body=spec.model_dump(mode="json"))
-
-    def renew_reservation(self, reservation: str) -> Reservation:
-        """Let it live on.
-
-        Raises:
-            NotFound: it has ended; make a new one.
-        """
-        return self._wire.ask(Reservation, "POST", f"/v1/reservations/{quote(reservation, safe='')}/renew")
-
-    def end_reservation(self, reservation: str) -> None:
-        """End it now. Raises NotFound."""
-        self._wire.send("DELETE", f"/v1/reservations/{quote(reservation, safe='')}")
-
-    def reservation(self, reservation: str) -> Reservation:
-        """One that lives. Raises NotFound."""
-        return self._wire.ask(Reservation, "GET", f"/v1/reservations/{quote(reservation, safe='')}")
-
-    def reservations(self) -> list[Reservation]:
-        """Those that live, the oldest first."""
-        return self._wire.ask(ReservationList, "GET", "/v1/reservations").items
-
-    def usage(self, *, month: str | None = None, team: str | None = None) -> TeamUsage:
-        """What a team had of the pool in a month, such as ``2026-11``; left out: this month in UTC, and one's own team."""
-        return self._wire.ask(TeamUsage, "GET", "/v1/usage", query={"month": month, "team": team})
-
-    # Teams
-
-    def teams(self) -> list[TeamView]:
-        """Every team that is granted something, or has jobs that have not ended."""
-        return self._wire.ask(TeamList, "GET", "/v1/teams").items
-
-    def team(self, team: str) -> TeamView:
-        """What a team is granted, and what it has of that now."""
-        return self._wire.ask(TeamView, "GET", f"/v1/teams/{quote(team, safe='')}")
-
-    def grant(self, team: str, granted: TeamSpec) -> TeamRecord:
-        """Set a team's weight and quotas, all of them."""
-        body = granted.model_dump(mode="json")
-        return self._wire.ask(TeamRecord, "PUT", f"/v1/teams/{quote(team, safe='')}", body=body)
-
-    # Keys, which an admin makes
-
-    def create_key(self, spec: KeySpec) -> NewKey:
-        """Make a key; what comes back holds it, this once."""
-        return self._wire.ask(NewKey, "POST", "/v1/keys", body=spec.model_dump(mode="json"))
-
-    def keys(self) -> list[KeyView]:
-        """Every key of every team, without its secret."""
-        return self._wire.ask(KeyList, "GET", "/v1/keys").items
-
-    def rotate_key(self, key: str, rotation: KeyRotation) -> NewKey:
-        """Give the key with this id a new secret.
-
-        Raises:
-            Conflict: it was revoked, or has expired.
-        """
-        path = f"/v1/keys/{quote(key, safe='')}/rotate"
-        return self._wire.ask(NewKey, "POST", path, body=rotation.model_dump(mode="json"))
-
-    def revoke_key(self, key: str) -> KeyView:
-        """End the key with this id.
-
-        Raises:
-            Conflict: it is the last admin key.
-        """
-        return self._wire.ask(KeyView, "DELETE", f"/v1/keys/{quote(key, safe='')}")
-
-    # Upkeep
-
-    def collect_garbage(self, *, dry_run: bool = False) -> Collected:
-        """Remove what has had its time, or say what would go."""
-        query = {"dry_run": "true" if dry_run else None}
-        return self._wire.ask(Collected, "POST", "/v1/gc", query=query, timeout_s=COLLECT_S)
 
     def _pages(self, model: type[Page], path: str, query: Mapping[str, Any]) -> Iterator[Page]:
         cursor: str | None = None
