@@ -15,8 +15,9 @@ from redis.asyncio import Redis
 from distill.contracts.base import now
 from distill.contracts.errors import DependencyDown
 from distill.contracts.facts import StudyReported
-from distill.contracts.records import JobRecord, JobState, StudyRecord
+from distill.contracts.records import JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
+from services.control_plane.active_jobs import ActiveJobs
 from services.control_plane.attempts import Attempts
 from services.control_plane.deleting import Deletion
 from services.control_plane.generations import Generations
@@ -61,6 +62,7 @@ class Reconciler:
         self._reservations = reservations
         self._storage = storage
         self._lease = Lease(redis)
+        self._jobs = ActiveJobs(store)
         self._attempts = Attempts(store, redis, ray, self._lease, storage=storage)
         self._queue = Queue(store, Teams(redis), self._attempts)
         self._deletion = Deletion(store, redis)
@@ -90,7 +92,7 @@ class Reconciler:
             self._attempts.forget()
             self._pool.forget()
             return
-        jobs = await self._active_jobs()
+        jobs = await self._jobs.read()
         self._attempts.keep(jobs)
         await asyncio.gather(*(guarded(f"job {job.id}", self._attempts.tend, job) for job in jobs))
         await guarded("generations", self._generations.tend, jobs)
@@ -127,20 +129,8 @@ class Reconciler:
             self._resources = (time.monotonic(), found)
         return self._resources[1]
 
-    async def _active_jobs(self) -> list[JobRecord]:
-        found: list[JobRecord] = []
-        for identity in await self._store.active("job"):
-            await guarded(f"job {identity}", self._look_at, identity, found)
-        return sorted(found, key=lambda job: (job.created_at, job.id))
-
-    async def _look_at(self, identity: str, found: list[JobRecord]) -> None:
-        await self._store.apply_pending("job", identity)
-        job = await self._store.job(identity)
-        if not job.state.is_final:
-            found.append(job)
-
     async def _start_queued(self) -> None:
-        jobs = await self._active_jobs()
+        jobs = await self._jobs.read()
         teachers, reservations = await self._store.teachers(), await self._reservations.living()
         is_queued = any(job.state is JobState.QUEUED for job in jobs)
         total = await self.resources() if is_queued else None
@@ -148,7 +138,7 @@ class Reconciler:
         await self._queue.follow(jobs, teachers, reservations, deployed=deployed, total=total)
 
     async def _deploy(self, teachers: Sequence[TeacherRecord]) -> None:
-        jobs, reservations = await self._active_jobs(), await self._reservations.living()
+        jobs, reservations = await self._jobs.read(), await self._reservations.living()
         await self._pool.deploy(jobs, teachers, reservations, total=await self.resources())
 
     async def _report(self, study: StudyRecord) -> None:

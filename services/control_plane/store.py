@@ -56,7 +56,7 @@ class Store:
 
     async def jobs(self, identities: Sequence[str]) -> list[JobRecord]:
         """The jobs' records, in order; those that are gone are left out."""
-        return [JobRecord.model_validate_json(text) for text in await self._read_many("job", identities)]
+        return [JobRecord.model_validate_json(text) for text in await self.texts("job", identities)]
 
     async def children(self, study: StudyRecord) -> dict[str, JobRecord]:
         """Key -> record of each of the study's jobs."""
@@ -65,16 +65,16 @@ class Store:
 
     async def studies(self, identities: Sequence[str]) -> list[StudyRecord]:
         """The studies' records, in order."""
-        return [StudyRecord.model_validate_json(text) for text in await self._read_many("study", identities)]
+        return [StudyRecord.model_validate_json(text) for text in await self.texts("study", identities)]
 
     async def texts(self, kind: Kind, identities: Sequence[str]) -> list[str]:
         """The records' JSON as it is stored, in order; those that are gone are left out."""
-        return await self._read_many(kind, identities)
+        return list((await self.stored(kind, identities)).values())
 
     async def teachers(self) -> list[TeacherRecord]:
         """Every teacher."""
         identities = [str(one) for one in await self._redis.zrange(names.index_key("teacher"), 0, -1)]
-        return [TeacherRecord.model_validate_json(text) for text in await self._read_many("teacher", identities)]
+        return [TeacherRecord.model_validate_json(text) for text in await self.texts("teacher", identities)]
 
     async def active(self, kind: Kind) -> list[str]:
         """Identities whose records still need care, sorted."""
@@ -219,11 +219,20 @@ class Store:
             raise no_such(kind, identity)
         return str(stored)
 
-    async def _read_many(self, kind: Kind, identities: Sequence[str]) -> list[str]:
+    async def with_inbox(self, kind: Kind, identities: Sequence[str]) -> list[str]:
+        """Of these, those in whose inbox something waits."""
+        async with self._redis.pipeline(transaction=False) as together:
+            for identity in identities:
+                together.xlen(names.inbox_key(kind, identity))
+            lengths = await together.execute() if identities else []
+        return [identity for identity, length in zip(identities, lengths, strict=True) if length]
+
+    async def stored(self, kind: Kind, identities: Sequence[str]) -> dict[str, str]:
+        """Identity -> the record's JSON, in order; those that are gone are left out."""
         if not identities:
-            return []
+            return {}
         found = await self._redis.mget([names.record_key(kind, identity) for identity in identities])
-        return [str(text) for text in found if text is not None]
+        return {one: str(text) for one, text in zip(identities, found, strict=True) if text is not None}
 
 
 def no_such(kind: Kind, identity: str) -> NotFound:
