@@ -34,6 +34,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`python -m tests` runs both parts side by side."""
+    parser.addoption("--part", choices=("stack", "others"), help="only the tests that use the stack, or only the others")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the part that runs elsewhere."""
+    part = config.getoption("part")
+    if part is None:
+        return
+    kept, left = [], []
+    for item in items:
+        uses_stack = "stack" in getattr(item, "fixturenames", ())
+        (kept if uses_stack == (part == "stack") else left).append(item)
+    config.hook.pytest_deselected(items=left)
+    items[:] = kept
+
+
 @pytest.fixture(scope="session")
 def own_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Redis that no stack uses: tests may empty it."""

@@ -28,7 +28,18 @@ from services.control_plane.rate import Rates, spend
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
-from services.control_plane.routes import garbage, health, jobs, keys, reservations, studies, teachers, teams, usage
+from services.control_plane.routes import (
+    garbage,
+    health,
+    jobs,
+    keys,
+    plans,
+    reservations,
+    studies,
+    teachers,
+    teams,
+    usage,
+)
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store, read_streams
 from services.control_plane.webhooks.outbox import Webhooks
@@ -74,7 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.rates = Rates(rate=settings.requests_per_s, burst=settings.requests_at_once)
     app.include_router(health.router)
     for router in (
-        jobs.router, studies.router, teachers.router, reservations.router, usage.router, teams.router, keys.router,
+        jobs.router, studies.router, plans.router, teachers.router, reservations.router, usage.router, teams.router, keys.router,
         garbage.router,
     ):  # fmt: skip
         app.include_router(router, responses=problems.documented(401, 403), dependencies=[Depends(spend)])

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from distill.contracts.base import now
 from distill.contracts.errors import DependencyDown
 from distill.contracts.facts import StudyReported
-from distill.contracts.records import JobState, StudyRecord
+from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 from services.control_plane.active_jobs import ActiveJobs
 from services.control_plane.attempts import Attempts
@@ -24,10 +24,11 @@ from services.control_plane.generations import Generations
 from services.control_plane.guarded import guarded
 from services.control_plane.lease import Lease
 from services.control_plane.pool import Pool
-from services.control_plane.queue import Queue
+from services.control_plane.queue import Foreseen, Queue
 from services.control_plane.ray_rest import ClusterResources, RayRest
 from services.control_plane.replicas import Replicas
 from services.control_plane.reservations import Reservations
+from services.control_plane.scheduling.policy import decide
 from services.control_plane.store import Store
 from services.control_plane.strays import Strays
 from services.control_plane.teams import Teams
@@ -128,6 +129,16 @@ class Reconciler:
                 return None
             self._resources = (time.monotonic(), found)
         return self._resources[1]
+
+    async def foresee(self, new: Sequence[JobRecord]) -> Foreseen:
+        """What would be decided now if these jobs were in the queue too; nothing is changed."""
+        jobs, teachers, total = await self._jobs.read(), await self._store.teachers(), await self.resources()
+        deployed = {} if total is None else await self._ray.applications()
+        reservations, moment = await self._reservations.living(), now()
+        view = await self._queue.view(
+            [*jobs, *new], teachers, reservations, deployed=deployed, total=total, moment=moment
+        )
+        return Foreseen(view, decide(view.waiting, view.ledger, moment), deployed)
 
     async def _start_queued(self) -> None:
         jobs = await self._jobs.read()

@@ -41,6 +41,24 @@ class Team:
     granted: TeamSpec = field(default_factory=TeamSpec)
     rows_this_month: int = 0
 
+    @property
+    def quotas(self) -> dict[str, float]:
+        """Key of `words.QUOTAS` -> the bound, of those that are granted."""
+        bounds = {
+            "jobs": self.granted.max_jobs,
+            "workers": self.granted.max_workers,
+            "gpus": self.granted.max_gpus,
+            "rows_per_s": self.granted.max_teacher_rows_per_s,
+        }
+        return {what: float(bound) for what, bound in bounds.items() if bound is not None}
+
+    def counts(self, job: Job) -> dict[str, float]:
+        """What a job of the team counts against each quota."""
+        undeclared = self.granted.max_teacher_rows_per_s or 1.0  # of none at all it would be something
+        declared = undeclared if job.rows_per_s is None else job.rows_per_s
+        rows_per_s = declared if job.teachers else 0.0
+        return {"jobs": 1, "workers": job.num_workers, "gpus": job.takes.gpus, "rows_per_s": rows_per_s}
+
 
 @dataclass(frozen=True)
 class Ledger:
