@@ -18,7 +18,7 @@ from distill.journal.client import open_redis
 from services.client.client import StillhouseClient
 from services.control_plane.deployment import DOOR_HOST, PROXY_LOCATION
 from services.stack import ray_head, redis_server
-from services.stack.home import StackHome
+from services.stack.home import RedisState, StackHome
 from services.stack.settings import StackSettings
 from services.stack.stack import Stack
 from tests.keys import for_ever
@@ -56,13 +56,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def own_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisState]:
     """A real Redis that no stack uses: tests may empty it."""
     home = StackHome(tmp_path_factory.mktemp("own-redis"))
     home.make()
     child, state = redis_server.start_redis(home, environment={}, last=None)
-    yield state.url
+    yield state
     child.stop(10.0)
+
+
+@pytest.fixture(scope="session")
+def own_redis_url(own_redis: RedisState) -> str:
+    """Its address."""
+    return own_redis.url
 
 
 @pytest.fixture
@@ -75,11 +81,12 @@ def redis(own_redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="session")
-def settings(own_redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> NodeSettings:
+def settings(own_redis: RedisState, tmp_path_factory: pytest.TempPathFactory) -> NodeSettings:
     """A node on that Redis, with storage, data and cache that no stack uses."""
     root = tmp_path_factory.mktemp("storage")
     (root / "data").mkdir()
-    return NodeSettings(redis_url=own_redis_url, storage=root, data_root=root / "data", cache=root / "cache")
+    redis = {"redis_url": own_redis.url, "door_redis_url": own_redis.door_url}
+    return NodeSettings(**redis, storage=root, data_root=root / "data", cache=root / "cache")
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ class NodeSettings(Spec):
     """Read once, where a process starts, and handed down."""
 
     redis_url: str
+    door_redis_url: str | None = None
+    """As the pool's HTTP door signs in, which reads keys and reservations and needs no more; left out: as all others do."""
     storage: Path
     """The root of runs, teachers and reports: shared by every node."""
     data_root: Path
@@ -48,6 +50,7 @@ class NodeSettings(Spec):
         folder = environment.get("STILLHOUSE_FASHION_MNIST")
         return cls(
             redis_url=environment["STILLHOUSE_REDIS_URL"],
+            door_redis_url=environment.get("STILLHOUSE_DOOR_REDIS_URL") or None,
             storage=storage,
             data_root=Path(environment.get("STILLHOUSE_DATA_ROOT", storage / "data")),
             cache=Path(environment.get("STILLHOUSE_CACHE", storage / "cache")),
@@ -66,6 +69,8 @@ class NodeSettings(Spec):
             "STILLHOUSE_DATA_ROOT": str(self.data_root),
             "STILLHOUSE_CACHE": str(self.cache),
         }
+        if self.door_redis_url is not None:
+            variables["STILLHOUSE_DOOR_REDIS_URL"] = self.door_redis_url
         if self.fashion_mnist is not None:
             variables["STILLHOUSE_FASHION_MNIST"] = str(self.fashion_mnist)
         if self.plugins:

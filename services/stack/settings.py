@@ -17,6 +17,8 @@ class StackSettings(Spec):
     home: Path
     redis_url: str | None = None
     """An own Redis, used rather than started."""
+    door_redis_url: str | None = None
+    """That Redis, as the pool's HTTP door signs in; left out: as all others do."""
     data_root: Path | None = None
     """Left out: ``data`` in the state folder."""
     cache: Path | None = None
@@ -36,6 +38,7 @@ class StackSettings(Spec):
         return cls(
             home=home_folder(environment),
             redis_url=environment.get("REDIS_URL") or None,
+            door_redis_url=environment.get("STILLHOUSE_DOOR_REDIS_URL") or None,
             data_root=_folder(environment.get("STILLHOUSE_DATA_ROOT")),
             cache=_folder(environment.get("STILLHOUSE_CACHE")),
             fashion_mnist=_folder(environment.get("STILLHOUSE_FASHION_MNIST")),

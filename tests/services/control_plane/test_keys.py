@@ -125,7 +125,7 @@ async def test_a_key_is_asked_of_redis_once_a_second_and_nobody_can_fill_the_mem
     for _ in range(100):
         with pytest.raises(NotAuthenticated, match="not known"):
             await known.check(new_key(new_key_id()))
-    assert len(known._known) == 1
+    assert len(known._known._held) == 1
     passed[0] = 101.0
     with pytest.raises(NotAuthenticated):
         await known.check(made.key)

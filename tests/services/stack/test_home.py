@@ -83,9 +83,15 @@ def test_the_last_port_is_taken_again_for_0():
 
 def test_the_folder_is_named_by_the_environment(tmp_path: Path):
     settings = StackSettings.from_environment(
-        {"STILLHOUSE_HOME": str(tmp_path), "REDIS_URL": "redis://there", "STILLHOUSE_DOOR_PORT": "9"}
+        {
+            "STILLHOUSE_HOME": str(tmp_path),
+            "REDIS_URL": "redis://there",
+            "STILLHOUSE_DOOR_REDIS_URL": "redis://door@there",
+            "STILLHOUSE_DOOR_PORT": "9",
+        }
     )
     assert (settings.home, settings.redis_url, settings.door_port) == (tmp_path, "redis://there", 9)
+    assert settings.door_redis_url == "redis://door@there"
 
 
 def test_the_doors_port_is_the_one_that_was_asked_for_or_an_error_that_names_the_setting():
