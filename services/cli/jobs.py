@@ -10,7 +10,7 @@ from distill.contracts.errors import InvalidSpec, NotFound
 from distill.contracts.labels import read_labels
 from distill.contracts.records import JobRecord, JobState
 from distill.contracts.study import StudySpec
-from services.cli.call import client_of, job_of, kind_of
+from services.cli.call import client_of, how_told, job_of, kind_of
 from services.cli.exit_codes import INTERRUPTED
 from services.cli.narrowing import Since, WithLabel, moment_of
 from services.cli.screen import Json, ago, say, show_json, show_line, show_markdown, show_table
@@ -119,12 +119,13 @@ def job(context: typer.Context, identity: JobIdentity, as_json: Json = False) ->
     """Show one job: its state and why, its attempts, what it learns from."""
     with client_of(context, as_json=as_json) as client:
         found = job_of(client, identity)
-    if as_json:
-        show_json(found)
-        return
+        if as_json:
+            show_json(found)
+            return
+        told = how_told(client, "job", found.id, found.spec.notify)
     from services.cli.cards import job_card
 
-    typer.echo("\n".join(job_card(found)))
+    typer.echo("\n".join(job_card(found, told)))
 
 
 def logs(

@@ -9,6 +9,7 @@ import pytest
 
 from distill.contracts.errors import Conflict
 from distill.contracts.measures import Snapshot
+from distill.contracts.notify import Delivery, NotifySpec
 from distill.contracts.pool import TeacherUsage, TeamUsage
 from distill.contracts.records import JobState
 from distill.contracts.study import Child
@@ -16,7 +17,7 @@ from distill.contracts.teachers import MemberFromJob
 from services.control_plane.retention import Sort
 from services.control_plane.views import Collected, Removed
 from tests.services.cli.conftest import Run
-from tests.services.client.stub_house import House, a_job, a_short_life
+from tests.services.client.stub_house import NOON, SPEC, House, a_job, a_short_life
 from tests.services.control_plane.records import a_reservation
 
 
@@ -71,6 +72,28 @@ def test_jobs_can_be_narrowed_to_a_state_in_small_letters(house: House, stillhou
 def test_a_job_is_shown_with_why_it_is_as_it_is(house: House, stillhouse: Run):
     house.add(a_job())
     assert stillhouse("job", "digits-abc123").stdout.startswith("digits-abc123  QUEUED: because the test says so")
+
+
+HOOK = NotifySpec(url="https://hooks.example.com/stillhouse")
+TOLD = Delivery(id="m", state="delivered", host="hooks.example.com", tries=1, last_try_at=NOON)
+
+
+def test_a_job_and_a_study_show_how_telling_of_their_end_went(house: House, stillhouse: Run):
+    ended = a_job(state=JobState.SUCCEEDED, spec=SPEC.model_copy(update={"notify": HOOK}))
+    house.add_study("digits-s1", ended)
+    study = house.studies["digits-s1"]
+    told_of = study.spec.model_copy(update={"notify": HOOK})
+    house.studies["digits-s1"] = study.model_copy(update={"spec": told_of, "report": "reports/study-digits-s1"})
+    for command, identity in (("job", ended.id), ("study", "digits-s1")):
+        assert "hooks.example.com was not told yet" in stillhouse(command, identity).stdout
+        house.deliveries[identity] = TOLD
+        assert "hooks.example.com was told" in stillhouse(command, identity).stdout
+
+
+def test_nobody_is_asked_how_telling_went_where_nobody_is_told(house: House, stillhouse: Run):
+    house.add(a_job(state=JobState.SUCCEEDED))
+    assert "webhook" not in stillhouse("job", "digits-abc123").stdout
+    assert not [path for _, path, _ in house.asked if path.endswith("/webhook")]
 
 
 def test_an_unknown_id_ends_with_three_and_suggests_what_looks_like_it(house: House, stillhouse: Run):
