@@ -172,6 +172,8 @@ class Listing:
         found = []
         for study, text in zip(studies, texts, strict=True):
             children = {key: jobs[job] for key, job in study.jobs.items() if job in jobs}
+            if not children:  # deleted, with its jobs, since its own record was read
+                continue
             state = study_state({key: job.head for key, job in children.items()})
             if wanted.matches(study, state):
                 found.append((place_of(study), view_of_study(study, text, state, children)))

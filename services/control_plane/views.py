@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from distill.contracts.base import Spec, Stored, Timestamp
+from distill.contracts.errors import NotFound
 from distill.contracts.keys import KeyView
 from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.pool import Reservation
@@ -145,7 +146,13 @@ class Readiness(Stored):
 
 
 def study_state(children: Mapping[str, JobRecord | JobHead]) -> JobState:
-    """One state for all children: the worst end, or the furthest stage while any lives."""
+    """One state for all children: the worst end, or the furthest stage while any lives.
+
+    Raises:
+        NotFound: there are none. A study is made with its jobs and goes with them: it went while it was being read.
+    """
+    if not children:
+        raise NotFound("the study has just been deleted, with its jobs")
     states = {job.state for job in children.values()}
     if all(state.is_final for state in states):
         order: tuple[JobState, ...] = (JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED)

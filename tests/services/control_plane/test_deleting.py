@@ -114,6 +114,21 @@ async def test_a_job_of_a_study_goes_with_the_study(api: httpx.AsyncClient, stor
     assert [await lists_with(redis, one) for one in (study, *jobs)] == [[], [], []]
 
 
+@pytest.mark.usefixtures("another_acts")
+async def test_a_study_whose_jobs_went_while_it_was_read_is_not_there(
+    api: httpx.AsyncClient, store: Store, redis: Redis
+):
+    """Its record is read, then those of its jobs; it may be deleted in between."""
+    for study in ("s-abc234", "t-abc234"):
+        job = a_queued_job(f"{study}-a").model_copy(update={"study": study})
+        await store.create_jobs([job], a_study(job.id, identity=study))
+    await redis.delete(names.record_key("job", "s-abc234-a"))
+    shown = await api.get("/v1/studies")
+    assert [one["study"]["id"] for one in shown.json()["items"]] == ["t-abc234"]
+    gone = await api.get("/v1/studies/s-abc234")
+    assert (gone.status_code, gone.json()["code"]) == (404, "not_found")
+
+
 async def test_what_others_need_is_kept_and_the_answer_names_them(api: httpx.AsyncClient, store: Store):
     await an_ended_job(store)
     member = CheckedMember(folder="x", job=JOB)
