@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from distill.contracts import names
 from distill.contracts.errors import AttemptSuperseded, Conflict, InvalidData
 from distill.contracts.facts import AttemptClaimed
-from distill.contracts.records import Attempt, CheckpointRef, JobState, Outcome, Phase
+from distill.contracts.records import Attempt, CheckpointRef, JobState, Outcome, Phase, Wish
 from distill.journal.watch import DirectiveWatch
 from services.backup import keys
 from services.backup.backup import make_backup
@@ -24,6 +24,7 @@ from services.backup.where import redis_and_storage
 from services.cli.exit_codes import CONFLICT, INVALID
 from services.cli.main import app
 from services.control_plane.life import apply_fact
+from services.control_plane.ray_rest import RayJob, RayJobState
 from services.control_plane.store import Store
 from tests.services.control_plane.fakes import FakeRay, a_reconciler
 from tests.services.control_plane.records import NOON, a_queued_job, a_running_job
@@ -206,6 +207,28 @@ async def test_a_worker_of_after_the_backup_stops_and_its_number_is_not_given_ag
     ray = FakeRay(cpus=100)
     await a_reconciler(new_redis, ray, tmp_path).round()
     assert {one for one in ray.jobs if one.startswith("job-01-")} == {"job-01-3"}
+
+
+async def test_an_attempt_of_after_the_backup_whose_process_never_began_is_met_by_its_ray_job(
+    backup: Path, redis: AsyncRedis, new_redis: AsyncRedis, new: Redis, new_url: str, storage: Path, tmp_path: Path
+):
+    """It has left no folder, so its number is given again; but that names the same Ray job, which there is once."""
+    ray = FakeRay(cpus=100)
+    await a_reconciler(redis, ray, tmp_path).round()
+    assert "job-01-1" in ray.jobs
+    ray.jobs["job-02-1"] = RayJob(RayJobState.FAILED)
+    before = dict(ray.jobs)
+
+    restored = restore(backup, new_url, storage, may_be_incomplete=False)
+
+    assert restored.renumbered == []
+    again = a_reconciler(new_redis, ray, tmp_path)
+    await again.round()
+    assert ray.jobs == before, "nothing was started a second time"
+    waits = await Store(new_redis).job("job-01")
+    assert (waits.state, waits.attempt, Phase.LAUNCHED in waits.newest.phases) == (JobState.STARTING, 1, True)
+    with DirectiveWatch(new, "job-01", attempt=1, keep_lease=True) as watch:  # its process begins at last
+        assert watch.wish is Wish.RUN
 
 
 def test_what_an_older_program_does_not_know_of_a_record_stays(
