@@ -14,9 +14,9 @@ from distill.contracts.errors import InvalidSpec
 from distill.contracts.keys import KeyHash
 from distill.contracts.settings import NodeSettings, listed
 from services.control_plane.deployment import DOOR_HOST
-from services.control_plane.ray_rest import is_on_loopback
 from services.control_plane.retention import Policy
 from services.control_plane.webhooks.hosts import NOBODY, AllowedHosts
+from services.loopback import is_on_loopback
 
 
 class Settings(Spec):
