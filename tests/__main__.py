@@ -1,4 +1,4 @@
-"""All tests, in two processes side by side: those that share the one stack with Ray, and all others.
+"""All tests, in two processes side by side: those that share the one stack with Ray or train students, and all others.
 
 ``python -m tests WORDS...`` hands the words to both, as ``python -m pytest WORDS...`` does to one. The stack's part is
 printed when both have ended.
@@ -17,7 +17,10 @@ def main(words: list[str]) -> int:
         stack = subprocess.Popen(_command("stack", words), stdout=kept, stderr=subprocess.STDOUT)
         codes = [_wait(subprocess.Popen(_command("others", words))), _wait(stack)]
         kept.seek(0)
-        print(f"\n== the tests of the stack\n{kept.read().decode(errors='replace')}", flush=True)
+        print(
+            f"\n== the tests of the stack, and of what trains students\n{kept.read().decode(errors='replace')}",
+            flush=True,
+        )
     ran = [code for code in codes if code != pytest.ExitCode.NO_TESTS_COLLECTED]
     return max(ran, default=int(pytest.ExitCode.NO_TESTS_COLLECTED))
 

@@ -119,6 +119,7 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
         slots=Slots(of_all=settings.max_streams, of_team=settings.max_team_streams),
     )  # fmt: skip
     tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(_apply_for_ever(store, blocking, reconciler))]
+    tasks.append(asyncio.create_task(reconciler.run_tidying()))
     tasks.append(asyncio.create_task(collector.run(reconciler.acts)))
     try:
         yield context

@@ -99,10 +99,10 @@ class Queue:
         moment: datetime,
     ) -> "View":
         """What the policy decides on; the arguments are those of `follow`."""
-        sizes = _fewest_sizes(teachers)
-        running = [_as_job(job, sizes, moment) for job in jobs if job.state.has_attempt]
-        reserved = {names.application(one.teacher.name, one.teacher.version) for one in reservations}
-        pinned = {name: sizes[name] for name in sorted(reserved & sizes.keys())}
+        sizes = fewest_sizes(teachers)
+        reserved = [as_reserved(one, sizes) for one in reservations]
+        running = [*(_as_job(job, sizes, moment) for job in jobs if job.state.has_attempt), *reserved]
+        pinned = {name: size for one in reserved for name, size in one.teachers.items()}
         there = {name: size for job in running for name, size in job.teachers.items()} | pinned
         there |= _served(deployed, teachers)
         ledger = Ledger(total, running, there, pinned, await self._granted(), await self._teams.accounts())
@@ -150,11 +150,32 @@ def _as_job(record: JobRecord, sizes: Mapping[str, ClusterResources], moment: da
         teachers={name: sizes[name] for name in sorted(applications_of([record])) if name in sizes},
         rows_per_s=record.spec.answers.rows_per_s,
         priority=record.priority,
-        not_before=record.not_before if backs_off(record, moment) else None,
+        not_before=_not_before(record, moment),
     )
 
 
-def _fewest_sizes(teachers: Iterable[TeacherRecord]) -> dict[str, ClusterResources]:
+def as_reserved(reservation: Reservation, sizes: Mapping[str, ClusterResources]) -> Job:
+    """A reservation as the policy sees it: a job without workers, that asks a teacher."""
+    application = names.application(reservation.teacher.name, reservation.teacher.version)
+    return Job(
+        id=reservation.id,
+        team=reservation.team,
+        created_at=reservation.created_at,
+        takes=ClusterResources(),
+        num_workers=0,
+        teachers={application: sizes[application]} if application in sizes else {},
+        rows_per_s=reservation.rows_per_s,
+    )
+
+
+def _not_before(record: JobRecord, moment: datetime) -> datetime | None:
+    """Until when it backs off, or since when it is back in the queue; not what a clock that stepped back left."""
+    at = record.not_before
+    return at if at is not None and (at <= moment or backs_off(record, moment)) else None
+
+
+def fewest_sizes(teachers: Iterable[TeacherRecord]) -> dict[str, ClusterResources]:
+    """Application -> what the fewest replicas take that it may have."""
     return {
         name: size_of(version.resources, version.resources.replicas)
         for name, (_, version) in served_versions(teachers).items()

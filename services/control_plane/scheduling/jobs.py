@@ -12,7 +12,7 @@ from services.control_plane.scheduling.words import Why, in_words
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the queue sees it, whether it waits or has an attempt under way."""
+    """A job as the queue sees it, whether it waits or has an attempt under way; a reservation is one without workers."""
 
     id: str
     team: str
@@ -57,7 +57,12 @@ class Team:
         undeclared = self.granted.max_teacher_rows_per_s or 1.0  # of none at all it would be something
         declared = undeclared if job.rows_per_s is None else job.rows_per_s
         rows_per_s = declared if job.teachers else 0.0
-        return {"jobs": 1, "workers": job.num_workers, "gpus": job.takes.gpus, "rows_per_s": rows_per_s}
+        return {
+            "jobs": min(job.num_workers, 1),
+            "workers": job.num_workers,
+            "gpus": job.takes.gpus,
+            "rows_per_s": rows_per_s,
+        }
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Ledger:
     total: ClusterResources | None
     """Of the cluster; None while that isn't known."""
     running: Sequence[Job] = ()
-    """The jobs with an attempt under way."""
+    """The jobs with an attempt under way, and the reservations that live."""
     there: Mapping[str, ClusterResources] = field(default_factory=dict)
     """Application -> what its replicas take, of all that are there or are on their way."""
     pinned: Mapping[str, ClusterResources] = field(default_factory=dict)

@@ -7,7 +7,7 @@ fit together, and its team's quotas allow it. Where it must wait, a later job ma
 """
 
 import heapq
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from distill.contracts.teams import TeamAccounts
@@ -51,6 +51,37 @@ def decide(queue: Sequence[Job], ledger: Ledger, now: datetime) -> Decisions:
     return Decisions(_numbered(outcomes) | _backing_off(queue, outcomes), walk.accounts())
 
 
+def why_not_reserve(reservation: Job, ledger: Ledger) -> Why | None:
+    """Why a new reservation can't be: its team's quotas, or no room beside what is reserved already; None if it can.
+
+    It starts at once and waits for nobody, so it has to fit beside other reservations, and not beside running jobs: theirs
+    end.
+    """
+    why: Why | None = _Line(reservation.team, ledger).why_not(reservation)
+    if why is not None or ledger.total is None:
+        return why
+    return _why_never(reservation, ledger, _beside(ledger.pinned, ledger.total))
+
+
+def _beside(pinned: Mapping[str, ClusterResources], total: ClusterResources) -> Room:
+    """What is left of a cluster once every job has ended."""
+    return Room(_amounts(total - sum(pinned.values(), ClusterResources())))
+
+
+def _why_never(job: Job, ledger: Ledger, most: Room) -> NeverFits | None:
+    amounts = _amounts(_need(job, ledger.pinned))
+    what = most.lacking(amounts)
+    return NeverFits(what, amounts[what], most.left[what]) if what else None
+
+
+def _need(job: Job, there: Container[str]) -> ClusterResources:
+    need = job.takes
+    for name, size in job.teachers.items():
+        if name not in there:
+            need += size
+    return need
+
+
 def _numbered(outcomes: dict[str, Why | None]) -> dict[str, Start | Wait]:
     num_waiting = sum(why is not None for why in outcomes.values())
     decided: dict[str, Start | Wait] = {}
@@ -73,8 +104,8 @@ class _Walk:
         self._there, self._running = dict(ledger.there), list(ledger.running)
         held = [*(job.takes for job in ledger.running), *ledger.there.values()]
         self._room = Room(_amounts(total - sum(held, ClusterResources())))
-        self._most = Room(_amounts(total - sum(ledger.pinned.values(), ClusterResources())))
-        self._never = {job.id: self._why_never(job) for job in queue}
+        most = _beside(ledger.pinned, total)
+        self._never = {job.id: _why_never(job, ledger, most) for job in queue}
         self._lines = {name: _Line(name, ledger) for name in sorted({job.team for job in queue})}
         for job in queue:
             self._lines[job.team].jobs.append(job)
@@ -97,7 +128,7 @@ class _Walk:
 
     def judge(self, job: Job) -> Why | None:
         """Why the job waits; None if it starts, and then it has what it needs."""
-        line, need = self._lines[job.team], self._need(job, self._there)
+        line, need = self._lines[job.team], _need(job, self._there)
         if why := self._never[job.id] or line.why_not(job):
             if isinstance(why, OverQuota) and why.needed <= why.granted and self._is_old(job):
                 line.quota.keep(line.team.counts(job))
@@ -115,18 +146,6 @@ class _Walk:
         self._there = {**job.teachers, **self._there}
         self._running.append(job)
         return None
-
-    def _why_never(self, job: Job) -> NeverFits | None:
-        amounts = _amounts(self._need(job, self._ledger.pinned))
-        what = self._most.lacking(amounts)
-        return NeverFits(what, amounts[what], self._most.left[what]) if what else None
-
-    def _need(self, job: Job, there: Container[str]) -> ClusterResources:
-        need = job.takes
-        for name, size in job.teachers.items():
-            if name not in there:
-                need += size
-        return need
 
     def _is_old(self, job: Job) -> bool:
         return self._now - job.waits_since >= timedelta(seconds=PATIENCE_S)

@@ -10,7 +10,7 @@ TEACHER = PlannedTeacher(
     reference="wise@1", members=3, replicas=2, replicas_there=1, max_replicas=4, cpus=0.5, gpus=0,
     weights_bytes=2_500_000, memory_bytes=10_000_000, rows_per_s=12_000.0,
 )  # fmt: skip
-AT_ONCE = PlannedPlace(starts=True)
+AT_ONCE = PlannedPlace(starts=True, num_waiting=0)
 WAITS = PlannedPlace(
     starts=False, position=2, num_waiting=3,
     reason=Reason(code="waiting_for_resources", text="2nd of 3 in the queue; waiting for 2 CPUs (0 free)"),

@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from distill.contracts import names
+from distill.contracts.errors import UnknownTeacher
 from distill.contracts.job import JobSpec
 from distill.contracts.study import StudySpec
 from distill.contracts.teams import TeamSpec
@@ -159,7 +160,7 @@ async def test_another_teams_hidden_teacher_is_not_there_for_a_plan_either(
 ):
     hidden = a_teacher().model_copy(update={"visibility": "team"})
     await redis.set(names.record_key("teacher", "wise"), hidden.model_dump_json())
-    with pytest.raises(Exception, match="there is no teacher 'wise@1'"):
+    with pytest.raises(UnknownTeacher, match="there is no teacher 'wise@prod'"):
         await plan(store, reconciler, tmp_path, TAUGHT, team="others")
 
 
