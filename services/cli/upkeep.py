@@ -94,6 +94,7 @@ def restore(
     for what, which in (
         ("began an attempt after the backup, and go on with a higher number", done.renumbered),
         ("begin anew, as their checkpoint is gone", done.restarted),
+        ("had a version published after the backup, which has to be published again", done.republish),
         ("on storage", done.missing),
     ):
         if which:

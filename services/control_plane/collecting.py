@@ -12,6 +12,7 @@ import logging
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +94,13 @@ class Collector:
 
     async def _known(self) -> Known:
         jobs = await self._all("job", self._store.jobs)
-        studies = await self._all("study", self._store.studies)
+        studies = await self._all("study", partial(self._store.studies, complete=True))
         reservations = await self._reservations.living()
         orphans = await self._redis.hgetall(names.ORPHANS_KEY)
         return Known(
             jobs={job.id: job for job in jobs},
             studies={study.id: study for study in studies},
-            teachers=await self._store.teachers(),
+            teachers=await self._store.teachers(complete=True),
             reusable=await self._reusable(jobs),
             reserved=frozenset(one.teacher.digest for one in reservations),
             orphans={str(where): datetime.fromisoformat(str(since)) for where, since in orphans.items()},

@@ -82,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(Authentication)  # the last that is added is the first that is asked
     problems.install(app)
+    app.state.looked = health.Looked()
     app.state.rates = Rates(rate=settings.requests_per_s, burst=settings.requests_at_once)
     app.include_router(health.router)
     for router in (

@@ -67,12 +67,13 @@ class Reconciler:
         self._jobs = ActiveJobs(store)
         self._attempts = Attempts(store, redis, ray, self._lease, storage=storage)
         self._queue = Queue(store, Teams(redis), self._attempts)
-        self._deletion = Deletion(store, redis)
-        self._strays = Strays(store, ray, self._lease)
+        self._deletion = Deletion(store, redis, drivers=ray.drivers)
+        self._strays = Strays(store, ray, self._lease, self._deletion)
         self._generations = Generations(store)
         self._pool = Pool(store, ray, Replicas(redis), self._lease, idle_s=teacher_idle_s, door_port=door_port)
         self._woken = asyncio.Event()
-        self._resources: tuple[float, ClusterResources] | None = None
+        self._resources: tuple[float, ClusterResources | None] | None = None
+        self._asking = asyncio.Lock()
 
     def wake(self) -> None:
         """Something changed: begin a round now."""
@@ -130,17 +131,23 @@ class Reconciler:
         await self._lease.give_up()
 
     async def resources(self) -> ClusterResources | None:
-        """What the cluster has in all; None while Ray doesn't answer, or doesn't know its nodes yet."""
-        if self._resources is None or time.monotonic() - self._resources[0] > RESOURCES_AGE_S:
-            try:
-                found = await self._ray.resources()
-            except DependencyDown as error:
-                log.warning("%s", error)
-                return None
-            if found.cpus == 0:
-                return None
-            self._resources = (time.monotonic(), found)
-        return self._resources[1]
+        """What the cluster has in all; None while Ray doesn't answer, or doesn't know its nodes yet.
+
+        While it hangs one caller at a time waits for it, mostly the round; the others have its silence told at once.
+        """
+        was_silent = self._resources is not None and self._resources[1] is None
+        if was_silent and self._asking.locked():
+            return None
+        async with self._asking:
+            if self._resources is None or time.monotonic() - self._resources[0] > RESOURCES_AGE_S:
+                try:
+                    found = await self._ray.resources()
+                except DependencyDown as error:
+                    log.warning("%s", error)
+                    self._resources = (time.monotonic(), None)
+                    return None
+                self._resources = (time.monotonic(), found) if found.cpus else None
+            return None if self._resources is None else self._resources[1]
 
     async def ledger(self) -> Ledger:
         """What there is and who has it, as the queue's policy would be told now; teachers that idle are left out."""

@@ -29,12 +29,17 @@ DELETABLE = frozenset({TeacherVersionState.READY, TeacherVersionState.REJECTED})
 
 
 def apply_teacher_fact(record: TeacherRecord, fact: TeacherFact) -> TeacherRecord:
-    """Return the record after ``fact``; the same record if the fact is stale."""
+    """Return the record after ``fact``; the same record if the fact is stale, or means a version that isn't there.
+
+    A check that began before a backup was restored gives its verdict of a version that the record knows nothing of.
+    """
+    if isinstance(fact, VersionCreated):
+        if fact.version.version != len(record.versions) + 1:
+            return record
+        return record.model_copy(update={"versions": (*record.versions, fact.version), "updated_at": fact.at})
+    if fact.version not in {version.version for version in record.versions}:
+        return record
     match fact:
-        case VersionCreated(version=version):
-            if version.version != len(record.versions) + 1:
-                return record
-            return record.model_copy(update={"versions": (*record.versions, version), "updated_at": fact.at})
         case VersionChecked(version=number, manifest=manifest):
             checked = _replace(record, number, state=TeacherVersionState.READY, manifest=manifest)
             alias = find_version(record, number).alias

@@ -14,13 +14,18 @@ CREATE = (
     FENCE
     + """
 -- Make records that belong together, and keep the answer: all, or none.
--- Returns 1 if they are made, 0 where one exists already, -1 if the request was thought dead.
+-- Returns 1 if they are made, 0 where one exists already, -1 if the request was thought dead, -2 where a record that
+-- they need is gone.
 -- KEYS: kept answer ('' if none); for each record 7 keys: record, index, active, events, group events ('' if none),
---       directive ('' if none), baselines ('' if none); then the lists that hold them
+--       directive ('' if none), baselines ('' if none); then the lists that hold them; then the records that they need
 -- ARGV: token, answer JSON, milliseconds that it is kept, number of records; for each record 6 values: record JSON,
 --       score, identity, event JSON ('' if none), directive JSON, reuse digest; then the place in each list
 if not may_act(KEYS[1], ARGV[1]) then return -1 end
 local count = tonumber(ARGV[4])
+local lists = #ARGV - count * 6 - 4
+for i = count * 7 + 2 + lists, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 0 then return -2 end
+end
 for i = 0, count - 1 do
   if redis.call('EXISTS', KEYS[i * 7 + 2]) == 1 then return 0 end
 end
@@ -38,7 +43,7 @@ for i = 0, count - 1 do
   if directive ~= '' then redis.call('SET', directive, ARGV[i * 6 + 9]) end
   if baselines ~= '' then redis.call('HSET', baselines, ARGV[i * 6 + 10], identity) end
 end
-for i = 1, #KEYS - count * 7 - 1 do
+for i = 1, lists do
   redis.call('ZADD', KEYS[count * 7 + 1 + i], 0, ARGV[count * 6 + 4 + i])
 end
 if KEYS[1] ~= '' then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end

@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 
 from distill.contracts import names
 from distill.contracts.errors import AttemptSuperseded, Conflict, InvalidData
-from distill.contracts.facts import AttemptClaimed
+from distill.contracts.facts import AttemptClaimed, VersionCreated
 from distill.contracts.records import Attempt, CheckpointRef, JobState, Outcome, Phase, Wish
+from distill.contracts.teachers import TeacherVersionState
 from distill.journal.watch import DirectiveWatch
 from services.backup import keys
 from services.backup.backup import make_backup
-from services.backup.fencing import fence
+from services.backup.fencing import fence, fence_teacher
 from services.backup.keys import open_for_copy, take
 from services.backup.restore import restore
 from services.backup.where import redis_and_storage
@@ -27,7 +28,7 @@ from services.control_plane.life import apply_fact
 from services.control_plane.ray_rest import RayJob, RayJobState
 from services.control_plane.store import Store
 from tests.services.control_plane.fakes import FakeRay, a_reconciler
-from tests.services.control_plane.records import NOON, a_queued_job, a_running_job
+from tests.services.control_plane.records import NOON, a_queued_job, a_running_job, a_teacher, a_version
 
 NUM_JOBS = 20
 
@@ -229,6 +230,36 @@ async def test_an_attempt_of_after_the_backup_whose_process_never_began_is_met_b
     assert (waits.state, waits.attempt, Phase.LAUNCHED in waits.newest.phases) == (JobState.STARTING, 1, True)
     with DirectiveWatch(new, "job-01", attempt=1, keep_lease=True) as watch:  # its process begins at last
         assert watch.wish is Wish.RUN
+
+
+def test_a_teacher_without_later_versions_is_left_alone():
+    teacher = a_teacher()
+    assert fence_teacher(teacher, newest_folder=1, at=NOON) is teacher
+
+
+async def test_the_check_of_a_version_of_after_the_backup_is_not_taken_for_a_later_ones(
+    store: Store, own_redis_url: str, new_redis: AsyncRedis, new_url: str, storage: Path, tmp_path: Path
+):
+    await store.check_schema()
+    await store.create_teacher(a_teacher())
+    key = names.record_key("teacher", "wise")
+    with open_for_copy(own_redis_url) as old:
+        old.set(key, json.dumps(json.loads(str(old.get(key))) | {"later": "news"}))
+    make_backup(own_redis_url, storage, tmp_path / "backup", with_files=False)
+    (storage / "teachers/wise/2").mkdir(parents=True)  # published, and checked, since
+    ray = FakeRay()
+    ray.jobs["check-wise-2"] = RayJob(RayJobState.SUCCEEDED)
+    assert restore(tmp_path / "backup", new_url, storage, may_be_incomplete=False).republish == ["wise"]
+    assert json.loads(await new_redis.get(key))["later"] == "news"
+    again, reconciler = Store(new_redis), a_reconciler(new_redis, ray, tmp_path)
+    number = len((await again.teacher("wise")).versions) + 1
+    version = a_version(version=number, state=TeacherVersionState.CHECKING, manifest=None)
+    await again.append("teacher", "wise", VersionCreated(version=version, at=NOON))
+    await reconciler.round()
+    await reconciler.round()
+    states = [version.state.value for version in (await again.teacher("wise")).versions]
+    assert states == ["READY", "DELETED", "DELETED", "CHECKING"]
+    assert ray.arguments["check-wise-4"] == ["teacher_server.check", "--teacher", "wise", "--version", "4"]
 
 
 def test_what_an_older_program_does_not_know_of_a_record_stays(

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from distill.contracts import names
 from distill.contracts.base import now
+from distill.contracts.errors import DependencyDown
 from distill.contracts.facts import AttemptEnded, PhaseReached, VersionCreated
 from distill.contracts.pool import ReplicaLoad
 from distill.contracts.records import JobState, Outcome, Phase
@@ -18,7 +19,7 @@ from services.control_plane.attempts import Attempts
 from services.control_plane.deleting import Deletion
 from services.control_plane.lease import Lease, LeaseLost
 from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
-from services.control_plane.reconciler import Reconciler
+from services.control_plane.reconciler import RESOURCES_AGE_S, Reconciler
 from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
 from tests.services.control_plane.fakes import DOOR, FakeRay, a_reconciler
@@ -82,6 +83,35 @@ async def test_a_cluster_that_does_not_know_its_nodes_yet_refuses_nothing(reconc
     assert await reconciler.resources() is None
     ray.total = ClusterResources(cpus=2)
     assert await reconciler.resources() == ClusterResources(cpus=2)
+
+
+async def test_while_ray_hangs_one_waits_for_it_and_no_submit_after(reconciler: Reconciler, ray: FakeRay):
+    asked: list[int] = []
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> ClusterResources:
+        asked.append(1)
+        begun.set()
+        await goes_on.wait()
+        raise DependencyDown("Ray's dashboard doesn't answer: TimeoutError")
+
+    ray.resources = hang  # type: ignore[method-assign]
+    both = [asyncio.create_task(reconciler.resources()) for _ in range(2)]
+    await begun.wait()
+    goes_on.set()
+    assert await asyncio.gather(*both) == [None, None]
+    begun.clear()
+    goes_on.clear()
+    async with asyncio.timeout(5):
+        assert await reconciler.resources() is None
+        assert len(asked) == 1
+        reconciler._resources = (-RESOURCES_AGE_S, None)  # its time is over, and the next round asks again
+        waiting = asyncio.create_task(reconciler.resources())
+        await begun.wait()
+        assert await reconciler.resources() is None
+    goes_on.set()
+    assert await waiting is None
+    assert len(asked) == 2
 
 
 async def test_an_attempt_without_a_word_or_a_heartbeat_is_lost_and_its_output_kept(
@@ -296,6 +326,19 @@ async def test_only_the_holder_of_the_lease_acts(
     await reconciler.give_up_lease()
     await second.round()
     assert set(ray.jobs) == {"digits-abc234-1"}
+
+
+async def test_a_teacher_that_can_not_be_read_holds_up_no_other_and_no_job(
+    store: Store, redis: Redis, reconciler: Reconciler, ray: FakeRay, caplog: pytest.LogCaptureFixture
+):
+    await store.create_teacher(a_teacher())
+    checking = a_version(state=TeacherVersionState.CHECKING, manifest=None)
+    await store.create_teacher(a_teacher(checking, name="whole", aliases={}))
+    await store.create_jobs([a_queued_job("whole-abc234")])
+    await redis.set(names.record_key("teacher", "wise"), "{torn")
+    await reconciler.round()
+    assert set(ray.jobs) == {"whole-abc234-1", "check-whole-1"}
+    assert "the record of wise can't be read" in caplog.text
 
 
 async def test_a_record_that_can_not_be_read_holds_up_no_other_job(
