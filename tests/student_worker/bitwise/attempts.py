@@ -19,7 +19,9 @@ from tests.student_worker.bitwise.left import Left, left_by
 from tests.student_worker.bitwise.rank import ENDING_FILE, Cut, run
 from tests.student_worker.jobs import facts_of, store
 
-multiprocessing.set_forkserver_preload(["tests.student_worker.bitwise.rank"])
+# what every rank would import by itself, seconds each time; nothing else is there when one begins
+IMPORTED = ("tests.student_worker.bitwise.__main__", "sklearn.datasets", "torch._dynamo", "torch.export")
+multiprocessing.set_forkserver_preload(list(IMPORTED))
 
 
 def trained(record: JobRecord, settings: NodeSettings, redis: Redis, cuts: Sequence[Cut] = ()) -> Left:
