@@ -1,12 +1,10 @@
 """A job's attempts one after the other, each in new processes, handed on as the control plane does: by the checkpoint's fact."""
 
-import multiprocessing
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from redis import Redis
-from torch import multiprocessing as mp
 
 from distill.contracts import names
 from distill.contracts.facts import CheckpointSaved
@@ -17,11 +15,8 @@ from student_worker.ending import Ending
 from student_worker.plan import Plan
 from tests.student_worker.bitwise.left import Left, left_by
 from tests.student_worker.bitwise.rank import ENDING_FILE, Cut, run
+from tests.student_worker.forked import RankDied, run_ranks
 from tests.student_worker.jobs import facts_of, store
-
-# what every rank would import by itself, seconds each time; nothing else is there when one begins
-IMPORTED = ("tests.student_worker.bitwise.__main__", "sklearn.datasets", "torch._dynamo", "torch.export")
-multiprocessing.set_forkserver_preload(list(IMPORTED))
 
 
 def trained(record: JobRecord, settings: NodeSettings, redis: Redis, cuts: Sequence[Cut] = ()) -> Left:
@@ -33,7 +28,7 @@ def trained(record: JobRecord, settings: NodeSettings, redis: Redis, cuts: Seque
         store(redis, record)
         plan = Plan(record=record, attempt=number, started_at=0.0, checked_at=0.0, num_steps=checked.num_steps)
         ending = _attempt(plan, settings, cut)
-        if cut is not None and cut.how == "paused":
+        if cut is not None:
             _see_that_it_was_cut(ending, _last_checkpoint(redis, record), cut)
     assert ending is not None
     assert ending.outcome is Outcome.FINISHED, ending
@@ -58,8 +53,8 @@ def _attempt(plan: Plan, settings: NodeSettings, cut: Cut | None) -> Ending | No
     with tempfile.TemporaryDirectory(prefix="ranks-") as folder:
         taken = (plan, settings, cut, Path(folder))
         try:
-            mp.start_processes(run, taken, nprocs=plan.record.spec.compute.workers, start_method="forkserver")
-        except (mp.ProcessExitedException, mp.ProcessRaisedException):
+            run_ranks(run, taken, num_ranks=plan.record.spec.compute.workers)
+        except RankDied:
             if cut is None or cut.how != "killed":
                 raise
             return None
@@ -67,6 +62,9 @@ def _attempt(plan: Plan, settings: NodeSettings, cut: Cut | None) -> Ending | No
 
 
 def _see_that_it_was_cut(ending: Ending | None, saved: CheckpointRef | None, cut: Cut) -> None:
+    if cut.how == "killed":
+        assert ending is None
+        return
     assert ending is not None
     assert ending.outcome is Outcome.PAUSED, ending
     assert (saved.step if saved else 0) == cut.step
