@@ -18,6 +18,7 @@ from distill.contracts.events import Event, ProgressEvent
 from distill.contracts.facts import AttemptClaimed, EpochEnded, JobCreated
 from distill.contracts.job import JobSpec
 from distill.contracts.keys import KeyRotation, KeySpec, KeyView, NewKey, new_key
+from distill.contracts.lineage import JobLineage, VersionLineage
 from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.notify import Delivery
 from distill.contracts.pool import Reservation, ReservationSpec, TeamUsage
@@ -47,6 +48,7 @@ from services.control_plane.views import (
     StudyView,
     TeacherList,
     TeamList,
+    TeamUsageList,
     TeamView,
     study_state,
 )
@@ -106,6 +108,8 @@ class House:
         """Of each job."""
         self.reservations: dict[str, Reservation] = {}
         self.usage = TeamUsage(team="default", month="2026-01")
+        self.lineages: dict[str, JobLineage | VersionLineage] = {}
+        """Of jobs, and of versions as ``name@version``."""
         self.teams: dict[str, TeamSpec] = {}
         """What each is granted."""
         self.keys: dict[str, KeyView] = {}
@@ -378,6 +382,18 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     @app.get("/v1/usage")
     def usage() -> TeamUsage:
         return house.usage
+
+    @app.get("/v1/usage/teams")
+    def usage_of_all() -> TeamUsageList:
+        return TeamUsageList(items=[house.usage, house.usage.model_copy(update={"team": "other"})])
+
+    @app.get("/v1/jobs/{job}/lineage")
+    def job_lineage(job: str) -> JobLineage:
+        return _known(house.lineages, job)
+
+    @app.get("/v1/teachers/{teacher}/versions/{version}/lineage")
+    def version_lineage(teacher: str, version: int) -> VersionLineage:
+        return _known(house.lineages, f"{teacher}@{version}")
 
     @app.get("/v1/teams")
     def list_teams() -> TeamList:
