@@ -11,6 +11,7 @@
     ├── NotFound              no such thing
     ├── TooManyRequests       the team asks faster than it may
     ├── Conflict              the thing is in a state that doesn't allow it
+    │   ├── OverQuota         the team's quota allows no more for now
     │   └── InProgress        the request with this Idempotency-Key is still being answered
     ├── TooManyStreams        so much is followed already that no more may be for now
     ├── InvalidData           a data set can't be read, or isn't what the job file says
@@ -166,7 +167,7 @@ class Conflict(StillhouseError):
 
 
 class OverQuota(Conflict):
-    """The team's quota, or what the operator lets anybody reserve, allows no more for now."""
+    """The team's quota allows no more for now."""
 
     code = "over_quota"
 

@@ -45,7 +45,7 @@ def index_key(kind: Kind) -> str:
 
 
 def list_key(kind: Kind, team: str, which: str = "") -> str:
-    """Sorted set of places (`services.control_plane.lists`): a team's own; ``which`` narrows it to a state or a label."""
+    """Sorted set of places (`services.control_plane.lists`): a team's own; ``which`` narrows it, as to a state or a label."""
     return f"{PREFIX}{kind}s:of:{team}{which and ':'}{which}"
 
 
@@ -108,8 +108,16 @@ def load_key(application: str) -> str:
 
 
 def usage_key(team: str, month: str) -> str:
-    """Hash: ``<name@version>|<figure of TeacherUsage>`` -> its sum in that month, such as ``2026-11``."""
+    """Hash: ``<name@version>|<figure of TeacherUsage>`` -> its sum in that month, such as ``2026-11``.
+
+    So are ``students|<figure of StudentUsage>``.
+    """
     return f"{PREFIX}usage:{team}:{month}"
+
+
+def storage_key(month: str) -> str:
+    """Hash: team -> its `StorageUsage` as last measured in that month."""
+    return f"{PREFIX}storage:{month}"
 
 
 def usage_writer_key(writer: str) -> str:
@@ -155,8 +163,8 @@ PERMANENT: tuple[str, ...] = (
     *(make("*") for make in (progress_key, directive_key)),
     *(make(kind) for kind in _KINDS for make in (index_key, active_key)),
     baselines_key("*"),
-    usage_key("*", "*"),
-    *(list_key(kind, "**") for kind in ("job", "study")),
+    *(usage_key("*", "*"), storage_key("*")),
+    *(list_key(kind, "**") for kind in _KINDS),
     *(WAKE_KEY, TEAM_WEIGHTS_KEY, TEAMS_KEY, TEAM_ACCOUNTS_KEY, RESERVATIONS_KEY, KEYS_KEY, key_key("*"), WEBHOOKS_KEY),
     *(LISTED_KEY, DELETED_KEY, SCHEMA_KEY, MIGRATION_KEY, RESTORING_KEY, ORPHANS_KEY),
 )

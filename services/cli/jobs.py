@@ -97,6 +97,9 @@ def jobs(
     context: typer.Context,
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.", case_sensitive=False)] = None,
     study: Annotated[str | None, typer.Option(help="Only the jobs of this study.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="NAME@N", help="Only those that learn from this version.")
+    ] = None,
     label: WithLabel = None,
     since: Since = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
@@ -105,7 +108,8 @@ def jobs(
     """List jobs, the newest first: `stillhouse jobs --state running --label owner=ada --since 2h`."""
     with client_of(context, as_json=as_json) as client:
         labels, after = read_labels(label or [], field="--label"), moment_of(since)
-        found = list(islice(client.jobs(state=state, study=study, labels=labels, created_after=after), limit))
+        wanted = client.jobs(state=state, study=study, teacher=teacher, labels=labels, created_after=after)
+        found = list(islice(wanted, limit))
     if as_json:
         show_json(found)
         return

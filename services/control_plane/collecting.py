@@ -1,5 +1,7 @@
 """Garbage is collected: what `retention` lets go is taken off storage and out of Redis, resumably.
 
+What each team has on storage is measured on the way (`storage`), before anything goes.
+
 A file or folder is first renamed, all that goes at once; then every record is read again; what is still nobody's is
 deleted, and what somebody took up meanwhile gets its name back. So whatever bears its own name is whole, a crash
 leaves at most names that the next collection deals with, and whoever wants something that goes finds it missing at
@@ -27,6 +29,7 @@ from services.control_plane.guarded import guarded
 from services.control_plane.inventory import aside, survey
 from services.control_plane.reservations import Reservations
 from services.control_plane.retention import Going, Known, Plan, Policy, Sort, Thing, plan
+from services.control_plane.storage import keep_storage, storage_by_team
 from services.control_plane.store import Store
 from services.control_plane.views import Collected, Removed
 
@@ -78,10 +81,13 @@ class Collector:
 
     async def _collect(self, *, dry_run: bool) -> Collected:
         # things before records: what is made between the two readings has an owner in the second
+        looked_at = now()
         things = [*await asyncio.to_thread(survey, self._storage), *await self._streams()]
-        planned = await asyncio.to_thread(plan, await self._known(), things, self._policy, now())
+        known = await self._known()
+        planned = await asyncio.to_thread(plan, known, things, self._policy, now())
         if dry_run:
             return _collected(planned.going, planned, dry_run=True)
+        await keep_storage(self._redis, storage_by_team(known, things, at=looked_at), month=f"{looked_at:%Y-%m}")
         await self._remember(planned)
         files = [one.thing for one in planned.going if one.thing.sort is not Sort.EVENTS]
         left_over = [thing for thing in things if thing.is_aside]

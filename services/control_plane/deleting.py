@@ -13,13 +13,12 @@ from redis.asyncio import Redis
 from distill.contracts import names
 from distill.contracts.base import now
 from distill.contracts.errors import Conflict
-from distill.contracts.models import JobWeights
 from distill.contracts.records import JobRecord, StudyRecord
-from distill.contracts.scheme import students_of
 from distill.contracts.teachers import TeacherRecord, TeacherVersionState
 from services.control_plane.guarded import guarded
 from services.control_plane.lists import lists_of, place_of
 from services.control_plane.ray_rest import Driver
+from services.control_plane.registry import weights_of
 from services.control_plane.store import Store
 
 TRIES = 3
@@ -177,8 +176,7 @@ def users_of(
             if version.state is not TeacherVersionState.REJECTED and job.id in {one.job for one in version.members}:
                 yield f"teacher {teacher.name}@{version.version}"
     for other in jobs:
-        starts = [one.init_from for one in students_of(other.spec.student, other.spec.scheme).values()]
-        if other.after == job.id or job.id in {start.job for start in starts if isinstance(start, JobWeights)}:
+        if other.after == job.id or job.id in weights_of(other):
             yield f"job {other.id}"
     for study in studies:
         if job.id in study.jobs.values():

@@ -86,7 +86,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.rates = Rates(rate=settings.requests_per_s, burst=settings.requests_at_once)
     app.include_router(health.router)
     for router in (
-        jobs.router, studies.router, plans.router, teachers.router, reservations.router, usage.router, teams.router, keys.router,
+        jobs.router, studies.router, plans.router, teachers.router, reservations.router, usage.router, usage.of_all,
+        teams.router, keys.router,
         garbage.router,
     ):  # fmt: skip
         app.include_router(router, responses=problems.documented(401, 403), dependencies=[Depends(spend)])

@@ -15,8 +15,10 @@ from distill.contracts.facts import (
 )
 from distill.contracts.job import TeacherUse
 from distill.contracts.measures import Snapshot
+from distill.contracts.models import JobWeights
 from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord, StudyRecord
+from distill.contracts.scheme import students_of
 from distill.contracts.teachers import (
     CheckedMember,
     ResolvedTeacher,
@@ -91,6 +93,12 @@ def uses_of(
     kinds = (("job", learning), ("reservation", asking))
     counted = [f"{len(found)} {kind}{'s' if len(found) > 1 else ''}" for kind, found in kinds if found]
     return [*aliases, *counted]
+
+
+def weights_of(job: JobRecord) -> list[str]:
+    """The jobs from whose weights it, or a peer of it, begins, each once."""
+    starts = [one.init_from for one in students_of(job.spec.student, job.spec.scheme).values()]
+    return list(dict.fromkeys(start.job for start in starts if isinstance(start, JobWeights)))
 
 
 def resolve(use: TeacherUse, version: TeacherVersion) -> ResolvedTeacher:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -16,8 +17,9 @@ from distill.contracts.names import Kind
 from distill.contracts.records import JobRecord, JobState, StudyRecord, Wish
 from distill.contracts.teachers import TeacherRecord
 from services.control_plane import scripts
+from services.control_plane.held import Addition, additions_of
 from services.control_plane.life import apply_fact
-from services.control_plane.lists import lists_of, place_of, state_list
+from services.control_plane.lists import identity_of, lists_of, place_of
 from services.control_plane.migrations import bring_up_to_date
 from services.control_plane.once import KEPT_MS, UNKEPT, Kept, in_progress
 from services.control_plane.registry import apply_study_fact, apply_teacher_fact
@@ -88,6 +90,10 @@ class Store:
         found = await self.stored("teacher", identities)
         return list(_all_of(TeacherRecord, found) if complete else _readable(TeacherRecord, found))
 
+    async def teachers_named(self, identities: Sequence[str]) -> list[TeacherRecord]:
+        """The teachers' records, in order; those that are not there, or can't be read, are left out."""
+        return list(_readable(TeacherRecord, await self.stored("teacher", identities)))
+
     async def active(self, kind: Kind) -> list[str]:
         """Identities whose records still need care, sorted."""
         return sorted(str(one) for one in await self._redis.smembers(names.active_key(kind)))
@@ -143,7 +149,8 @@ class Store:
         """
         keys = [*_record_keys("teacher", teacher.name), names.events_key("teacher", teacher.name), "", "", ""]
         args: list[str | float] = [teacher.model_dump_json(), teacher.created_at.timestamp(), teacher.name, "", "", ""]
-        if not await self._make(answer, keys, args, []):
+        lists = [(key, place_of(teacher)) for key in lists_of(teacher)]
+        if not await self._make(answer, keys, args, lists):
             raise Conflict(
                 f"a teacher named {teacher.name} exists already; publish a new version of it, if it is your team's",
                 field="name",
@@ -202,9 +209,11 @@ class Store:
         applied = record if fact is None else _after(record, fact)
         changed = applied is not record
         new: Record = applied.model_copy(update={"applied_id": entry, "revision": record.revision + int(changed)})
-        identity = record.name if isinstance(record, TeacherRecord) else record.id
+        identity = identity_of(record)
         group = names.events_key("study", new.study) if isinstance(new, JobRecord) and new.study else ""
         answer = Kept.model_validate_json(fields["answer"]) if "answer" in fields else UNKEPT
+        left, entered = _lists_between(record, new) if changed else ([], [])
+        usage = _usage_between(record, new, entry) if changed else []
         keys = [
             names.record_key(kind, identity),
             names.inbox_key(kind, identity),
@@ -212,10 +221,11 @@ class Store:
             group,
             names.active_key(kind),
             names.directive_key(identity) if isinstance(new, JobRecord) else "",
-            state_list(record) if isinstance(record, JobRecord) else "",
-            state_list(new) if isinstance(new, JobRecord) else "",
             answer.key,
             names.WEBHOOKS_KEY if changed and _is_to_be_told(new) else "",
+            *left,
+            *entered,
+            *(key for key, _, _ in usage),
         ]
         args = [
             record.applied_id,
@@ -225,12 +235,15 @@ class Store:
             identity,
             "1" if _needs_no_care(new) else "0",
             new.directive().model_dump_json() if isinstance(new, JobRecord) else "",
-            place_of(new) if isinstance(new, JobRecord) else "",
+            place_of(new),
             answer.token,
             fields.get("answer", ""),
             KEPT_MS,
             f"{kind}:{identity}",
             new.updated_at.timestamp(),
+            len(left),
+            len(entered),
+            *(part for _, field, amount in usage for part in (field, amount)),
         ]
         return int(changed) if await self._apply(keys=keys, args=args) == 1 else 0
 
@@ -321,6 +334,19 @@ def _event_of(record: Record, fact: Fact) -> Event:
         fact=fact, job=record.id, role=record.role, state=record.state, reason=record.reason,
         attempt=record.attempt, revision=record.revision,
     )  # fmt: skip
+
+
+def _lists_between(before: Record, after: Record) -> tuple[list[str], list[str]]:
+    """The lists that the record leaves, and those that it enters."""
+    was_in, is_in = lists_of(before), lists_of(after)
+    return [one for one in was_in if one not in is_in], [one for one in is_in if one not in was_in]
+
+
+def _usage_between(before: Record, after: Record, entry: str) -> list[Addition]:
+    if not isinstance(before, JobRecord) or not isinstance(after, JobRecord):
+        return []
+    heard_at = datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000, UTC)  # by Redis, as it took the fact in
+    return additions_of(before, after, heard_at=heard_at)
 
 
 def _needs_no_care(record: Record) -> bool:

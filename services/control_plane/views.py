@@ -8,7 +8,7 @@ from distill.contracts.base import Spec, Stored, Timestamp
 from distill.contracts.errors import NotFound
 from distill.contracts.keys import KeyView
 from distill.contracts.measures import Artifact, Snapshot
-from distill.contracts.pool import Reservation
+from distill.contracts.pool import Reservation, TeamUsage
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 from distill.contracts.teams import TeamHolding, TeamRecord
@@ -127,6 +127,12 @@ class TeamList(Stored):
     """Every team that is granted something, or has jobs that have not ended."""
 
     items: list[TeamView]
+
+
+class TeamUsageList(Stored):
+    """What every team had in a month, by name."""
+
+    items: list[TeamUsage]
 
 
 class Health(Stored):

@@ -1,10 +1,17 @@
 """What a person reads of a dry run."""
 
+import json
+from pathlib import Path
 from typing import Any
 
+from distill.contracts.errors import NoRoom
+from distill.contracts.job import JobSpec
 from distill.contracts.records import Reason
+from distill.contracts.study import StudySpec
 from services.cli.plans import plan_card
 from services.control_plane.plans import Plan, PlannedJob, PlannedPlace, PlannedQuota, PlannedTeacher
+from tests.services.cli.conftest import Run
+from tests.services.client.stub_house import House
 
 TEACHER = PlannedTeacher(
     reference="wise@1", members=3, replicas=2, replicas_there=1, max_replicas=4, cpus=0.5, gpus=0,
@@ -51,6 +58,31 @@ def test_a_study_says_of_each_job_what_it_takes_and_what_it_waits_for():
         "quota  jobs at a time: 6 of 10 left; this takes 1",
         "quota  teacher rows a month: 750,000 of 1,000,000 left",
     ]
+
+
+def test_a_plan_is_shown_and_nothing_is_submitted(stillhouse: Run, house: House, job_file: Path):
+    house.plan = Plan(jobs={"student": a_planned_job()}, reused={}, quotas=[])
+    done = stillhouse("plan", job_file)
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[:2] == ["it would be accepted", "student  would start at once"]
+    assert json.loads(stillhouse("plan", job_file, "--json").stdout)["jobs"]["student"]["workers"] == 1
+    assert [type(one) for one in house.planned] == [JobSpec, JobSpec]
+    assert house.jobs == {}
+
+
+def test_a_study_is_planned_as_one(stillhouse: Run, house: House, tmp_path: Path):
+    file = tmp_path / "study.yaml"
+    file.write_text("name: pair\njob: {name: digits, dataset: {source: digits}, student: {source: zoo, name: mlp}}\n")
+    assert stillhouse("plan", file).exit_code == 0
+    assert [type(one) for one in house.planned] == [StudySpec]
+
+
+def test_what_would_be_refused_is_refused_with_its_exit_code(stillhouse: Run, house: House, job_file: Path):
+    house.refusals["/v1/jobs/plan"] = NoRoom(
+        "compute: workers take 9 CPUs, and the whole cluster has 2", field="compute"
+    )
+    done = stillhouse("plan", job_file)
+    assert (done.exit_code, "the whole cluster has 2" in done.stderr) == (2, True)
 
 
 def test_what_is_seen_later_by_several_jobs_is_said_once():

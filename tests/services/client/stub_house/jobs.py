@@ -3,7 +3,9 @@
 from fastapi import APIRouter
 
 from distill.contracts.job import JobSpec
+from distill.contracts.lineage import JobLineage
 from distill.contracts.records import JobRecord
+from services.control_plane.plans import Plan
 from services.control_plane.views import JobPage, JobPriority
 from tests.services.client.stub_house.knowledge import House, known
 from tests.services.client.stub_house.records import a_job
@@ -23,6 +25,16 @@ def routes(house: House) -> APIRouter:
         kept = [job for job in house.jobs.values() if state in {None, job.state.value}]
         following = str(cursor + 2) if len(kept) > cursor + 2 else None
         return JobPage(items=kept[cursor : cursor + 2], next=following)
+
+    @router.post("/v1/jobs/plan")
+    def plan_job(spec: JobSpec) -> Plan:
+        house.refuse("/v1/jobs/plan")
+        house.planned.append(spec)
+        return house.plan
+
+    @router.get("/v1/jobs/{job}/lineage")
+    def lineage(job: str) -> JobLineage:
+        return known(house.lineages, job)
 
     @router.get("/v1/jobs/{job}")
     def read_job(job: str) -> JobRecord:

@@ -4,7 +4,9 @@ import hashlib
 from typing import Any, Literal
 
 from distill.contracts.errors import NotFound, StillhouseError
+from distill.contracts.job import JobSpec
 from distill.contracts.keys import KeyRotation, KeyView
+from distill.contracts.lineage import JobLineage, VersionLineage
 from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.notify import Delivery
 from distill.contracts.pool import Reservation, TeamUsage
@@ -12,6 +14,7 @@ from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.study import StudySpec
 from distill.contracts.teachers import TeacherRecord, TeacherVersionSpec
 from distill.contracts.teams import TeamSpec
+from services.control_plane.plans import Plan
 from services.control_plane.views import AliasTarget, Removed, StudyView, study_state
 from tests.services.client.stub_house.records import NOON, SPEC, Sent, a_short_life
 
@@ -39,6 +42,11 @@ class House:
         """Of each job."""
         self.reservations: dict[str, Reservation] = {}
         self.usage = TeamUsage(team="default", month="2026-01")
+        self.lineages: dict[str, JobLineage | VersionLineage] = {}
+        """Of jobs, and of versions as ``name@version``."""
+        self.plan = Plan(jobs={}, reused={}, quotas=[])
+        """Of whatever is planned."""
+        self.planned: list[JobSpec | StudySpec] = []
         self.teams: dict[str, TeamSpec] = {}
         """What each is granted."""
         self.keys: dict[str, KeyView] = {}

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from distill.contracts.keys import KeyRotation, KeySpec, KeyView, NewKey, new_key
 from distill.contracts.pool import TeamUsage
 from distill.contracts.teams import TeamHolding, TeamRecord, TeamSpec
-from services.control_plane.views import Collected, KeyList, TeamList, TeamView
+from services.control_plane.views import Collected, KeyList, TeamList, TeamUsageList, TeamView
 from tests.services.client.stub_house.knowledge import House, known
 from tests.services.client.stub_house.records import KEY_ID, NOON
 
@@ -45,6 +45,10 @@ def routes(house: House) -> APIRouter:
     @router.get("/v1/usage")
     def usage() -> TeamUsage:
         return house.usage
+
+    @router.get("/v1/usage/teams")
+    def usage_of_all() -> TeamUsageList:
+        return TeamUsageList(items=[house.usage, house.usage.model_copy(update={"team": "other"})])
 
     @router.get("/v1/teams")
     def list_teams() -> TeamList:

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from distill.contracts.errors import Conflict
+from distill.contracts.lineage import VersionLineage
 from distill.contracts.pool import Reservation, ReservationSpec
 from distill.contracts.teachers import (
     TeacherRecord,
@@ -49,6 +50,10 @@ def routes(house: House) -> APIRouter:
         version = known(house.teachers, name).versions[0]
         is_checked = version.state is TeacherVersionState.CHECKING
         return version.model_copy(update={"state": TeacherVersionState.READY}) if is_checked else version
+
+    @router.get("/v1/teachers/{name}/versions/{number}/lineage")
+    def lineage(name: str, number: int) -> VersionLineage:
+        return known(house.lineages, f"{name}@{number}")
 
     @router.delete("/v1/teachers/{name}/versions/{number}", status_code=204)
     def delete_version(name: str, number: int) -> None:

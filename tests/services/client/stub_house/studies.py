@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from distill.contracts.study import StudySpec
+from services.control_plane.plans import Plan
 from services.control_plane.views import StudyPage, StudyView
 from tests.services.client.stub_house.knowledge import House, Wish, known
 from tests.services.client.stub_house.records import a_job
@@ -11,6 +12,11 @@ from tests.services.client.stub_house.records import a_job
 def routes(house: House) -> APIRouter:
     """Over what ``house`` knows."""
     router = APIRouter()
+
+    @router.post("/v1/studies/plan")
+    def plan_study(spec: StudySpec) -> Plan:
+        house.planned.append(spec)
+        return house.plan
 
     @router.post("/v1/studies", status_code=202)
     def submit_study(spec: StudySpec) -> StudyView:
