@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
+from distill.contracts.audit import Entry
 from distill.contracts.base import digest_of
 from distill.contracts.errors import Conflict, NotFound, StillhouseError, TooManyStreams
 from distill.contracts.events import Event, ProgressEvent
@@ -32,9 +33,12 @@ from distill.contracts.teachers import (
 )
 from distill.contracts.teams import TeamHolding, TeamRecord, TeamSpec
 from services.control_plane import problems
+from services.control_plane.audit.chain import START, seal, to_line
+from services.control_plane.heads import Shown, page_of
 from services.control_plane.views import (
     AliasTarget,
     ArtifactList,
+    AuditVerdict,
     Collected,
     JobPage,
     JobPriority,
@@ -111,6 +115,11 @@ class House:
         self.keys: dict[str, KeyView] = {}
         self.rotations: list[KeyRotation] = []
         self.moved: list[AliasTarget] = []
+        self.audit: list[Entry] = []
+        """The log, in order."""
+        self.verdict = AuditVerdict(
+            whole=True, num_entries=2, head="2:sha256:" + "5" * 64, num_unanswered=0, unanswered=[]
+        )
         self.garbage: list[Removed] = []
         self.published: list[TeacherVersionSpec] = []
         self.files: dict[str, bytes] = {}
@@ -374,6 +383,16 @@ def make_app(house: House) -> FastAPI:  # noqa: PLR0915 - one route after the ot
     def collect(dry_run: bool = False) -> Collected:
         freed_bytes = sum(one.size_bytes for one in house.garbage)
         return Collected(dry_run=dry_run, removed=house.garbage, freed_bytes=freed_bytes, orphans={"runs/late": NOON})
+
+    @app.get("/v1/audit")
+    def read_audit(cursor: int = 0) -> Response:
+        links = seal(house.audit, START)[::-1]
+        shown = [Shown(str(link.number), to_line(link)) for link in links[cursor : cursor + 2]]
+        return Response(page_of(shown, str(cursor + 2) if len(links) > cursor + 2 else None))
+
+    @app.get("/v1/audit/verify")
+    def verify_audit() -> AuditVerdict:
+        return house.verdict
 
     @app.get("/v1/usage")
     def usage() -> TeamUsage:
