@@ -4,21 +4,24 @@ A marker in Redis says that a restore is under way; no control plane starts besi
 that may be repeated, and the last step removes the marker: whoever broke off runs the same command again.
 """
 
-import asyncio
 import time
 from pathlib import Path
 
 from pydantic import ValidationError
-from redis.asyncio import Redis as AsyncRedis
+from redis import Redis
 
+from distill.contracts import names
 from distill.contracts.audit import ServiceDid
 from distill.contracts.base import Stored, digest_of_bytes, now
 from distill.contracts.errors import Conflict, InvalidData
 from services.backup.backup import FILES_FOLDER, KEYS_FILE, MANIFEST_FILE, Manifest
 from services.backup.fencing import fence_all
 from services.backup.files import copy, wrong
-from services.backup.keys import SOCKET_S, Entry, claim, finish, from_lines, open_for_copy, put
-from services.control_plane.audit.log import AuditLog
+from services.backup.keys import Entry, claim, finish, from_lines, open_for_copy, put
+from services.control_plane.audit import files
+from services.control_plane.audit.chain import START, seal
+from services.control_plane.audit.log import APPEND, TAKE_UP
+from services.control_plane.audit.reading import links_of
 from services.control_plane.migrations import MIGRATIONS, SCHEMA_VERSION, steps_between
 
 SHOWN = 5
@@ -62,24 +65,26 @@ def restore(source: Path, redis_url: str, storage: Path, *, may_be_incomplete: b
         num_files = copy(manifest.files, source / FILES_FOLDER, storage) if manifest.has_files else 0
         fenced, renumbered, restarted = fence_all(entries, storage, now())
         put(redis, fenced, now_ms=int(time.time() * 1000))
-        asyncio.run(_note(redis_url, storage, manifest, identity))
+        _note(redis, storage, manifest, identity)
         finish(redis, manifest.schema_version)
     return Restored(
         num_keys=len(entries), num_files=num_files, renumbered=renumbered, restarted=restarted, missing=missing
     )
 
 
-async def _note(redis_url: str, storage: Path, manifest: Manifest, identity: str) -> None:
-    """Go on with the audit log where its files end, if those are newer than the backup, and write the restore down."""
+def _note(redis: Redis, storage: Path, manifest: Manifest, identity: str) -> None:
+    """Write the restore down in the audit log, after what its files hold if they are newer than the backup."""
+    if (last := files.last(storage)) is not None:
+        redis.eval(TAKE_UP, 1, names.AUDIT_KEY, *last)
+    newest = links_of(redis.xrevrange(names.AUDIT_KEY, count=1))
+    head = newest[0].head if newest else START
     details: dict[str, str | int] = {
         "backup": identity,
         "made_at": manifest.made_at.isoformat(),
         "keys": manifest.num_keys,
     }
-    async with AsyncRedis.from_url(redis_url, decode_responses=True, socket_timeout=SOCKET_S) as redis:
-        log = AuditLog(redis, storage)
-        await log.take_up()
-        await log.append(ServiceDid(at=now(), what="restore", details=details))
+    (link,) = seal([ServiceDid(at=now(), what="restore", details=details)], head)
+    redis.eval(APPEND, 1, names.AUDIT_KEY, head.hash, "0", *link)
 
 
 def _verified(source: Path) -> tuple[Manifest, str, list[Entry]]:

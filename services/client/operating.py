@@ -72,7 +72,7 @@ class Operating:
     ) -> Iterator[AuditLink]:
         """Changes that were asked for and what they were answered, newest first: an admin's of all teams, unless it names one."""
         query: dict[str, str | None] = {"key": key, "path": path, "limit": "200"}
-        query |= {name: at and at.isoformat() for name, at in (("since", since), ("until", until))}
+        query |= {name: at.isoformat() for name, at in (("since", since), ("until", until)) if at is not None}
         while True:
             page = self._wire.ask(AuditPage, "GET", "/v1/audit", query=query)
             yield from page.items

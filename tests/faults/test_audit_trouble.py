@@ -29,7 +29,7 @@ async def test_what_can_not_be_written_down_is_not_done(
     async def create(self: Store, jobs: Any, *_: Any, **__: Any) -> None:
         done.extend(job.id for job in jobs)
 
-    async with Redis.from_url(server.url) as redis:
+    async with Redis.from_url(server.url, decode_responses=True) as redis:
         await submitted(api)
         monkeypatch.setattr(Store, "create_jobs", create)
         await breaks(redis)
@@ -43,11 +43,11 @@ async def test_what_can_not_be_written_down_is_not_done(
 
 
 async def test_a_full_redis_lets_what_makes_room_through_and_writes_it_down(
-    api: httpx.AsyncClient, server: RedisToBreak, store: Store
+    api: httpx.AsyncClient, server: RedisToBreak
 ):
-    async with Redis.from_url(server.url) as redis:
+    async with Redis.from_url(server.url, decode_responses=True) as redis:
         job = await submitted(api)
-        await store.append("job", job, CancelAsked(at=now()))
+        await Store(redis).append("job", job, CancelAsked(at=now()))
         await redis.config_set("maxmemory", 1)
         assert (await api.delete(f"/v1/jobs/{job}")).status_code == 204
         assert not await redis.exists(names.record_key("job", job))
@@ -61,7 +61,7 @@ async def test_an_answer_that_can_not_be_written_down_is_sent_all_the_same(
     api: httpx.AsyncClient, server: RedisToBreak, monkeypatch: pytest.MonkeyPatch
 ):
     create = Store.create_jobs
-    async with Redis.from_url(server.url) as redis:
+    async with Redis.from_url(server.url, decode_responses=True) as redis:
 
         async def create_and_fill(self: Store, *jobs: Any, **more: Any) -> None:
             await create(self, *jobs, **more)

@@ -20,6 +20,7 @@ from services.control_plane.audit.log import AuditLog
 from services.control_plane.audit.requests import REFUSED_AT_ONCE, Refusals
 from services.control_plane.keys import Keys
 from services.control_plane.main import create_app
+from services.control_plane.rate import Rates
 from services.control_plane.settings import Settings
 from services.control_plane.teams import Teams
 from services.stack.processes import free_ports
@@ -153,7 +154,8 @@ async def test_who_asks_in_another_teams_name_leaves_it_in_her_own(
 
 
 async def test_a_request_too_many_leaves_its_refusal(redis: Redis, settings: Settings):
-    app = create_app(settings.model_copy(update={"requests_per_s": 1, "requests_at_once": 2}))
+    app = create_app(settings)
+    app.state.rates = Rates(rate=1, burst=2, clock=lambda: 0.0)
     async with app.router.lifespan_context(app), client_of(app, ADMIN_KEY) as api:
         statuses = [(await api.post("/v1/jobs", json=JOB)).status_code for _ in range(3)]
     assert statuses == [202, 202, 429]
