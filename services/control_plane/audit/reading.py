@@ -18,7 +18,7 @@ from services.control_plane.audit.chain import Head, Link, Walk, entry_of
 
 AT_ONCE = 500
 """Entries that are read from Redis in one go."""
-MOST_LOOKED_AT = 10_000
+MOST_LOOKED_AT = 5_000
 """A page ends when so many were looked at, however few it holds."""
 SKEW = timedelta(minutes=10)
 """By so much the clocks of several control planes may differ, at most: further back nothing is looked for."""
