@@ -34,6 +34,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+STUDENTS = Path(__file__).parent / "student_worker"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`python -m tests` runs both parts side by side."""
+    parser.addoption("--part", choices=("stack", "others"), help="of the tests those of one process, of two")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the part that runs elsewhere; what trains students goes with the stack, for both to take equally long."""
+    part = config.getoption("part")
+    if part is None:
+        return
+    kept, left = [], []
+    for item in items:
+        with_stack = "stack" in getattr(item, "fixturenames", ()) or STUDENTS in item.path.parents
+        (kept if with_stack == (part == "stack") else left).append(item)
+    config.hook.pytest_deselected(items=left)
+    items[:] = kept
+
+
 @pytest.fixture(scope="session")
 def own_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Redis that no stack uses: tests may empty it."""

@@ -165,6 +165,12 @@ class Conflict(StillhouseError):
     is_users = True
 
 
+class OverQuota(Conflict):
+    """The team's quota, or what the operator lets anybody reserve, allows no more for now."""
+
+    code = "over_quota"
+
+
 class InProgress(Conflict):
     """The request with this Idempotency-Key is still being answered. Asked again, it gets that answer."""
 

@@ -26,8 +26,30 @@ PANEL = "Jobs and studies"
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (submit, watch, jobs, job, logs, pause, resume, cancel, delete, priority, report, download):
+    for command in (plan, submit, watch, jobs, job, logs, pause, resume, cancel, delete, priority, report, download):
         app.command(rich_help_panel=PANEL)(command)
+
+
+def plan(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="As for `submit`.")],
+    as_json: Json = False,
+) -> None:
+    """Say what would become of a job or a study, and start nothing.
+
+    What `submit` would refuse is refused with the same words. Else: what it takes of the cluster and of its teachers, its
+    place in the queue, what is left of its team's quotas, and what only the attempt can tell once it has the data.
+    """
+    from services.cli.files import load_spec
+    from services.cli.plans import plan_card
+
+    spec = load_spec(file)
+    with client_of(context, as_json=as_json) as client:
+        found = client.plan(spec)
+    if as_json:
+        show_json(found)
+        return
+    typer.echo("\n".join(plan_card(found)))
 
 
 def submit(

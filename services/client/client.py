@@ -24,6 +24,7 @@ from services.client.operating import Operating
 from services.client.teaching import Teaching
 from services.client.where import find_key, find_server
 from services.client.wire import Wire, error_of
+from services.control_plane.plans import Plan
 from services.control_plane.views import (
     ArtifactList,
     JobPage,
@@ -95,6 +96,11 @@ class StillhouseClient(Teaching, Operating):
     def submit_job(self, spec: JobSpec, *, key: str | None = None) -> JobRecord:
         """Queue a job."""
         return self._wire.make(JobRecord, "/v1/jobs", body=spec.model_dump(mode="json"), key=key)
+
+    def plan(self, spec: JobSpec | StudySpec) -> Plan:
+        """What would become of a job or a study: refused as a submit would be; nothing is stored."""
+        path = "/v1/studies/plan" if isinstance(spec, StudySpec) else "/v1/jobs/plan"
+        return self._wire.ask(Plan, "POST", path, body=spec.model_dump(mode="json"))
 
     def job(self, job: str) -> JobRecord:
         """The stored record."""

@@ -38,6 +38,7 @@ from services.control_plane.routes import (
     health,
     jobs,
     keys,
+    plans,
     reservations,
     studies,
     teachers,
@@ -90,7 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.rates = Rates(rate=settings.requests_per_s, burst=settings.requests_at_once)
     app.include_router(health.router)
     for router in (
-        jobs.router, studies.router, teachers.router, reservations.router, usage.router, teams.router, keys.router,
+        jobs.router, studies.router, plans.router, teachers.router, reservations.router, usage.router, teams.router, keys.router,
         garbage.router, audit.router, audit.verifying,
     ):  # fmt: skip
         app.include_router(router, responses=problems.documented(401, 403), dependencies=[Depends(spend), Depends(ask)])
@@ -124,6 +125,7 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
         audit=audited, slots=Slots(of_all=settings.max_streams, of_team=settings.max_team_streams),
     )  # fmt: skip
     tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(_apply_for_ever(store, blocking, reconciler))]
+    tasks.append(asyncio.create_task(reconciler.run_tidying()))
     tasks.append(asyncio.create_task(collector.run(reconciler.acts)))
     try:
         yield context

@@ -60,6 +60,7 @@ APPLY = (
 local stored = redis.call('GET', KEYS[1])
 if not stored then return -1 end
 if cjson.decode(stored).applied_id ~= ARGV[1] then return 0 end
+if #redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[2]) == 0 then return 0 end  -- applied since it was read
 if not may_act(KEYS[9], ARGV[9]) then
   redis.call('XDEL', KEYS[2], ARGV[2])
   return 0

@@ -34,7 +34,7 @@ from distill.contracts.facts import (
     TeacherReturned,
 )
 from distill.contracts.records import CheckpointRef, JobRecord, JobState, Outcome, Phase, Wish
-from services.control_plane.decisions import DeclareLost, Launch, Observed, decide_attempt, waits_for_room
+from services.control_plane.decisions import Confirm, DeclareLost, Launch, Observed, decide_attempt, waits_for_room
 from services.control_plane.life import EDGES, apply_fact
 from services.control_plane.ray_rest import RayJob, RayJobState
 from tests.services.control_plane.records import NOON, a_queued_job, said
@@ -107,11 +107,12 @@ class Life(RuleBasedStateMachine):
         seen = Observed(ray=ray, has_heartbeat=beats, silent_s=silent_s, now=self.clock)
         match decide_attempt(self.record, seen):
             case DeclareLost(problem=problem):
-                assert not beats or Phase.LAUNCHED not in self.record.attempts[-1].phases
+                assert not beats, "a driver that is heard is alive"
                 assert state is not None, "while Ray is silent nothing ends"
                 self.ends(AttemptLost(attempt=self.record.attempt, problem=problem, at=self.clock))
-            case Launch():
+            case Launch() | Confirm() as what:
                 assert self.record.state is JobState.STARTING
+                assert not (beats and isinstance(what, Launch)), "one driver is enough"
                 self.put(AttemptLaunched(attempt=self.record.attempt, submission_id="x", at=self.clock))
 
     @rule(

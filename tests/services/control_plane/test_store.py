@@ -1,6 +1,7 @@
 """Records change in one step, whoever applies, and whatever lies in the inbox."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -8,7 +9,7 @@ from redis.asyncio import Redis
 from distill.contracts import names
 from distill.contracts.errors import Conflict, NotFound
 from distill.contracts.events import Event
-from distill.contracts.facts import AttemptClaimed, CancelAsked, EpochEnded, PhaseReached
+from distill.contracts.facts import AttemptClaimed, CancelAsked, EpochEnded, PauseAsked, PhaseReached, ResumeAsked
 from distill.contracts.records import Directive, JobState, Phase, StudyRecord, Wish
 from distill.contracts.study import StudySpec
 from services.control_plane.listing import Listing
@@ -64,6 +65,29 @@ async def test_many_appliers_apply_each_fact_once(store: Store, redis: Redis):
     assert sum(changed) == len(facts) == job.revision
     assert [epoch["epoch"] for epoch in job.epochs] == list(range(1, 40))
     assert [event.revision for event in await events_of(redis, job.id)] == list(range(len(facts) + 1))
+
+
+async def test_who_reads_an_entry_that_others_apply_meanwhile_applies_nothing_again(
+    store: Store, redis: Redis, own_redis_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    await store.create_jobs([a_queued_job("one-abc234")])
+    await redis.xadd(names.inbox_key("job", "one-abc234"), {"fact": PauseAsked(at=NOON).model_dump_json()})
+    late = Redis.from_url(own_redis_url, decode_responses=True)
+    read = late.get
+
+    async def others_are_faster(key: str) -> Any:
+        monkeypatch.setattr(late, "get", read)
+        await store.apply_pending("job", "one-abc234")
+        await store.append("job", "one-abc234", ResumeAsked(at=NOON))
+        return await read(key)
+
+    monkeypatch.setattr(late, "get", others_are_faster)
+    assert await Store(late).apply_pending("job", "one-abc234") == 0
+    job = await store.job("one-abc234")
+    assert (job.state, job.revision) == (JobState.QUEUED, 2)
+    kinds = [event.fact.kind for event in await events_of(redis, job.id)]
+    assert kinds == ["job_created", "pause_asked", "resume_asked"]
+    await late.aclose()
 
 
 async def test_what_is_no_fact_is_passed_over(store: Store, redis: Redis):
