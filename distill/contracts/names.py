@@ -156,6 +156,9 @@ COLLECTED_KEY = f"{PREFIX}collected"
 """There for an hour after garbage was last collected, so that it happens once an hour."""
 
 
+AUDIT_KEY = f"{PREFIX}audit"
+"""Stream of the newest entries of the audit log, each under its number: ``entry`` is its JSON, ``hash`` its hash."""
+
 _KINDS: tuple[Kind, ...] = ("job", "study", "teacher")
 
 PERMANENT: tuple[str, ...] = (
@@ -166,7 +169,7 @@ PERMANENT: tuple[str, ...] = (
     *(usage_key("*", "*"), storage_key("*")),
     *(list_key(kind, "**") for kind in _KINDS),
     *(WAKE_KEY, TEAM_WEIGHTS_KEY, TEAMS_KEY, TEAM_ACCOUNTS_KEY, RESERVATIONS_KEY, KEYS_KEY, key_key("*"), WEBHOOKS_KEY),
-    *(LISTED_KEY, DELETED_KEY, SCHEMA_KEY, MIGRATION_KEY, RESTORING_KEY, ORPHANS_KEY),
+    *(LISTED_KEY, DELETED_KEY, SCHEMA_KEY, MIGRATION_KEY, RESTORING_KEY, ORPHANS_KEY, AUDIT_KEY),
 )
 """Forms of the keys that live until somebody removes them: every other key has a time to live.
 
@@ -236,6 +239,9 @@ def report_folder(kind: Kind, identity: str) -> PurePosixPath:
     """Below the storage root: ``report.json``, ``report.md`` and plots."""
     return PurePosixPath("reports") / f"{kind}-{identity}"
 
+
+AUDIT_FOLDER = PurePosixPath("audit")
+"""Below the storage root: the older entries of the audit log (`services.control_plane.audit.files`)."""
 
 LOG_FILE = "log.txt"
 RESULT_FILE = "result.json"

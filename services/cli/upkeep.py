@@ -40,6 +40,8 @@ def collect(
         show_table(("SORT", "BYTES", "WHERE", "WHY"), rows)
     verb = "would go" if dry_run else "removed"
     say(f"{verb}: {len(done.removed)} things, {done.freed_bytes:,} bytes")
+    if done.audit_moved:
+        say(f"{'would move' if dry_run else 'moved'} to files: {done.audit_moved:,} entries of the audit log")
     if done.orphans:
         say(f"folders that no record knows, and that go later: {', '.join(sorted(done.orphans))}")
 

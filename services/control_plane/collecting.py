@@ -21,10 +21,13 @@ from typing import Any
 from redis.asyncio import Redis
 
 from distill.contracts import names
-from distill.contracts.base import now
+from distill.contracts.audit import ServiceDid
+from distill.contracts.base import digest_of_bytes, now
 from distill.contracts.names import Kind
 from distill.contracts.records import JobRecord, StudyRecord
 from distill.contracts.teachers import TeacherRecord
+from services.control_plane.audit.log import AuditLog
+from services.control_plane.audit.moving import Mover
 from services.control_plane.guarded import guarded
 from services.control_plane.inventory import aside, survey
 from services.control_plane.reservations import Reservations
@@ -54,6 +57,8 @@ class Collector:
         self._reservations = reservations
         self._storage = storage
         self._policy = policy
+        self._audit = AuditLog(redis, storage)
+        self._mover = Mover(redis, storage, days=policy.audit)
         self._one_at_a_time = asyncio.Lock()
 
     async def collect(self, *, dry_run: bool) -> Collected:
@@ -65,7 +70,8 @@ class Collector:
             ValidationError: a record can't be read. Then nothing is removed: what it refers to is not known.
         """
         async with self._one_at_a_time:
-            return await self._collect(dry_run=dry_run)
+            done = await self._collect(dry_run=dry_run)
+            return done.model_copy(update={"audit_moved": await self._mover.move(now(), dry_run=dry_run)})
 
     async def run(self, acts: Callable[[], Awaitable[bool]]) -> None:
         """Once an hour, of several control planes in the one that ``acts``; until cancelled."""
@@ -96,7 +102,16 @@ class Collector:
         still = (await asyncio.to_thread(plan, await self._known(), going, self._policy, now())).going
         spared = {*files, *left_over} - {one.thing for one in still}
         await asyncio.to_thread(_put_back, self._storage, sorted(spared, key=lambda thing: thing.where))
+        await self._note(still)
         return _collected([one for one in still if await self._remove(one.thing)], planned, dry_run=False)
+
+    async def _note(self, going: Sequence[Going]) -> None:
+        """Write down that these are about to go."""
+        if going:
+            where = "\n".join(sorted(one.thing.where for one in going))
+            details: dict[str, str | int] = {"things": len(going), "bytes": sum(one.thing.size_bytes for one in going),
+                                             "which": digest_of_bytes(where.encode())}  # fmt: skip
+            await self._audit.append(ServiceDid(at=now(), what="gc", details=details), though_full=True)
 
     async def _known(self) -> Known:
         jobs = await self._all("job", self._store.jobs)

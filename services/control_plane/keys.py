@@ -37,6 +37,10 @@ class Keys:
         )  # fmt: skip
         await self._enter(record)
 
+    async def knows(self, identity: str) -> bool:
+        """Whether there is, or was, a key of this id."""
+        return bool(await self._redis.exists(names.key_key(identity)))
+
     async def create(self, spec: KeySpec, *, team: str) -> NewKey:
         """Make a key for the team.
 

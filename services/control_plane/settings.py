@@ -109,6 +109,7 @@ KEEP_DAYS = {
     "artifacts": "STILLHOUSE_KEEP_ARTIFACTS_DAYS",
     "answers": "STILLHOUSE_KEEP_ANSWERS_DAYS",
     "orphans": "STILLHOUSE_KEEP_ORPHANS_DAYS",
+    "audit": "STILLHOUSE_KEEP_AUDIT_DAYS",
 }
 
 

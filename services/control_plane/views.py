@@ -1,14 +1,16 @@
 """What the API answers with, besides records themselves; study state is derived, never stored."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field
 
-from distill.contracts.base import Spec, Stored, Timestamp
+from distill.contracts.audit import ChangeAnswered, ChangeAsked, ServiceDid
+from distill.contracts.base import Digest, Spec, Stored, Timestamp
 from distill.contracts.errors import NotFound
 from distill.contracts.keys import KeyView
 from distill.contracts.measures import Artifact, Snapshot
-from distill.contracts.pool import Reservation, TeamUsage
+from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 from distill.contracts.teams import TeamHolding, TeamRecord
@@ -94,6 +96,7 @@ class Collected(Stored):
     dry_run: bool
     removed: list[Removed]
     freed_bytes: int
+    audit_moved: int = Field(default=0, description="Entries of the audit log that moved to files, where they stay.")
     orphans: dict[str, Timestamp] = Field(
         default_factory=dict,
         description="Folder that no record knows -> since when; it goes once it has been one for long.",
@@ -129,10 +132,53 @@ class TeamList(Stored):
     items: list[TeamView]
 
 
+class ChangeAskedLink(ChangeAsked):
+    """With its place in the chain."""
+
+    hash: Digest
+
+
+class ChangeAnsweredLink(ChangeAnswered):
+    """With its place in the chain."""
+
+    hash: Digest
+
+
+class ServiceDidLink(ServiceDid):
+    """With its place in the chain."""
+
+    hash: Digest
+
+
+AuditLink = Annotated[ChangeAskedLink | ChangeAnsweredLink | ServiceDidLink, Field(discriminator="kind")]
+
+
 class TeamUsageList(Stored):
     """What every team had in a month, by name."""
 
     items: list[TeamUsage]
+
+
+class AuditPage(Stored):
+    """A page of the audit log, newest first."""
+
+    items: list[AuditLink]
+    next: str | None = None
+
+
+class AuditVerdict(Stored):
+    """Whether the audit log is what was written."""
+
+    whole: bool
+    num_entries: int = Field(description="That were found right, from the first one on.")
+    head: str = Field(
+        description="Number and hash of the last of them. Note it elsewhere, and give it as `noted` another time.",
+        examples=["1234:sha256:" + "5f" * 32],
+    )
+    broken_at: int | None = Field(default=None, description="Number of the first entry that is not right.")
+    what: str | None = Field(default=None, description="What is wrong there.")
+    num_unanswered: int = Field(description="Requests without an answer: under way, or cut off by a crash.")
+    unanswered: list[int] = Field(description="Numbers of the last of these.")
 
 
 class Health(Stored):

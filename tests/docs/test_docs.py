@@ -233,6 +233,7 @@ def test_every_redis_key_is_told():
         *(names.storage_key("<month>"), names.WEBHOOKS_KEY),
         *(names.WAKE_KEY, names.RECONCILER_KEY, names.LISTED_KEY, names.PROBE_KEY, names.DELETED_KEY, names.SCHEMA_KEY),
         *(names.MIGRATING_KEY, names.MIGRATION_KEY, names.RESTORING_KEY, names.ORPHANS_KEY, names.COLLECTED_KEY),
+        names.AUDIT_KEY,
     ]
     assert re.findall(r"^\| `(stillhouse:\S+)` \|", ARCHITECTURE, re.M) == keys
 

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any, Literal
 
+from distill.contracts.audit import Entry
 from distill.contracts.errors import NotFound, StillhouseError
 from distill.contracts.job import JobSpec
 from distill.contracts.keys import KeyRotation, KeyView
@@ -15,7 +16,7 @@ from distill.contracts.study import StudySpec
 from distill.contracts.teachers import TeacherRecord, TeacherVersionSpec
 from distill.contracts.teams import TeamSpec
 from services.control_plane.plans import Plan
-from services.control_plane.views import AliasTarget, Removed, StudyView, study_state
+from services.control_plane.views import AliasTarget, AuditVerdict, Removed, StudyView, study_state
 from tests.services.client.stub_house.records import NOON, SPEC, Sent, a_short_life
 
 Wish = Literal["cancel", "pause", "resume"]
@@ -52,6 +53,11 @@ class House:
         self.keys: dict[str, KeyView] = {}
         self.rotations: list[KeyRotation] = []
         self.moved: list[AliasTarget] = []
+        self.audit: list[Entry] = []
+        """The log, in order."""
+        self.verdict = AuditVerdict(
+            whole=True, num_entries=2, head="2:sha256:" + "5" * 64, num_unanswered=0, unanswered=[]
+        )
         self.garbage: list[Removed] = []
         self.published: list[TeacherVersionSpec] = []
         self.deliveries: dict[str, Delivery] = {}

@@ -1,11 +1,13 @@
 """What operators do: keys, teams, garbage; and what a team reads of its usage."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from distill.contracts.keys import KeyRotation, KeySpec, KeyView, NewKey, new_key
 from distill.contracts.pool import TeamUsage
 from distill.contracts.teams import TeamHolding, TeamRecord, TeamSpec
-from services.control_plane.views import Collected, KeyList, TeamList, TeamUsageList, TeamView
+from services.control_plane.audit.chain import START, seal, to_line
+from services.control_plane.heads import Shown, page_of
+from services.control_plane.views import AuditVerdict, Collected, KeyList, TeamList, TeamUsageList, TeamView
 from tests.services.client.stub_house.knowledge import House, known
 from tests.services.client.stub_house.records import KEY_ID, NOON
 
@@ -41,6 +43,16 @@ def routes(house: House) -> APIRouter:
     def collect(dry_run: bool = False) -> Collected:
         freed_bytes = sum(one.size_bytes for one in house.garbage)
         return Collected(dry_run=dry_run, removed=house.garbage, freed_bytes=freed_bytes, orphans={"runs/late": NOON})
+
+    @router.get("/v1/audit")
+    def read_audit(cursor: int = 0) -> Response:
+        links = seal(house.audit, START)[::-1]
+        shown = [Shown(str(link.number), to_line(link)) for link in links[cursor : cursor + 2]]
+        return Response(page_of(shown, str(cursor + 2) if len(links) > cursor + 2 else None))
+
+    @router.get("/v1/audit/verify")
+    def verify_audit() -> AuditVerdict:
+        return house.verdict
 
     @router.get("/v1/usage")
     def usage() -> TeamUsage:
