@@ -10,7 +10,7 @@ from distill.contracts.base import Digest, Spec, Stored, Timestamp
 from distill.contracts.errors import NotFound
 from distill.contracts.keys import KeyView
 from distill.contracts.measures import Artifact, Snapshot
-from distill.contracts.pool import Reservation
+from distill.contracts.pool import Reservation, TeamUsage
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 from distill.contracts.teams import TeamHolding, TeamRecord
