@@ -150,10 +150,12 @@ def _webhooks(settings: Settings, store: Store, redis: Redis) -> Webhooks | None
 
 async def _let_operator_in(settings: Settings, keys: Keys, audited: AuditLog) -> None:
     first = settings.admin_key
-    if first is not None and not await keys.knows(first.id):
+    if first is None:
+        return
+    if not await keys.knows(first.id):
         details: dict[str, str | int] = {"key": first.id, "team": TEAM}
         await audited.append(ServiceDid(at=now(), what="operator_key", details=details))
-        await keys.enter_first(first, team=TEAM)
+    await keys.enter_first(first, team=TEAM)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
