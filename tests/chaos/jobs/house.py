@@ -4,7 +4,7 @@ import asyncio
 import re
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tests.services.control_plane.processes import answers, environment_of
 
 LEASE_S = 3.0
 CPUS = 6.0
-WORKER = ["--finishes", "--step-s", "0.25", "--lease-s", str(LEASE_S), "--max-offline-s", "60"]
+WORKER = ("--finishes", "--step-s", "0.25", "--lease-s", str(LEASE_S), "--max-offline-s", "60")
 LOOK_S = 0.1
 MANNERS: Mapping[str, Manner] = {
     "Ray hangs": "hangs", "Ray answers 500": "500", "Ray is slow": "slow", "Ray's replies are lost": "breaks after doing",
@@ -92,14 +92,16 @@ class House:
 
     @classmethod
     @asynccontextmanager
-    async def standing(cls, folder: Path) -> AsyncIterator["House"]:
-        """Start it; in the end nothing of it is left."""
+    async def standing(
+        cls, folder: Path, *, cpus: float = CPUS, worker: Sequence[str] = WORKER
+    ) -> AsyncIterator["House"]:
+        """Start it; in the end nothing of it is left. ``worker``: options of every worker."""
         home = StackHome(folder / "redis-home")
         home.make()
         redis = RedisToBreak(home)
         await asyncio.to_thread(redis.start)
         try:
-            async with RayWithWorkers(redis.url, folder, cpus=CPUS, options=WORKER).running() as ray:
+            async with RayWithWorkers(redis.url, folder, cpus=cpus, options=worker).running() as ray:
                 house = cls(redis, ray, folder)
                 async with house._kept():
                     yield house

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -80,7 +80,7 @@ class Worker:
 class RayWithWorkers(RayServer):
     """As Ray does, it starts a submission once, stops with SIGINT, then SIGKILL, and can't stop what it calls FAILED."""
 
-    def __init__(self, redis_url: str, folder: Path, *, cpus: float, options: list[str]) -> None:
+    def __init__(self, redis_url: str, folder: Path, *, cpus: float, options: Sequence[str]) -> None:
         """``options`` go to every worker; all of them print into ``workers.log`` of the folder."""
         super().__init__()
         self.workers: dict[str, Worker] = {}
