@@ -1,6 +1,7 @@
 """What is troubled: a Redis, one or two control planes, a Ray that starts tiny workers; and how each trouble befalls them."""
 
 import asyncio
+import contextlib
 import re
 import signal
 from collections import Counter
@@ -14,8 +15,8 @@ from services.stack.home import StackHome
 from services.stack.processes import free_ports
 from tests.chaos.jobs.evidence import Span
 from tests.chaos.jobs.plan import Trouble
-from tests.chaos.jobs.ray import RayWithWorkers, Worker, logged
-from tests.faults.processes import Forked, run_control_plane
+from tests.chaos.jobs.ray import RayWithWorkers, Worker
+from tests.faults.processes import Forked, logged, run_control_plane
 from tests.faults.ray_server import Manner
 from tests.faults.redis_to_break import RedisToBreak, until
 from tests.services.control_plane.processes import answers, environment_of
@@ -24,6 +25,8 @@ LEASE_S = 3.0
 CPUS = 6.0
 WORKER = ("--finishes", "--step-s", "0.25", "--lease-s", str(LEASE_S), "--max-offline-s", "60")
 LOOK_S = 0.1
+VICTIM_S = 15.0
+"""A trouble of a worker waits for one at most so long."""
 MANNERS: Mapping[str, Manner] = {
     "Ray hangs": "hangs", "Ray answers 500": "500", "Ray is slow": "slow", "Ray's replies are lost": "breaks after doing",
     "Ray's answers are cut": "cuts the JSON",
@@ -173,18 +176,24 @@ class House:
         await self.second.ended(20)
         return True
 
-    def _some_worker(self, draw: float) -> Worker | None:
+    async def _some_worker(self, draw: float) -> Worker | None:
+        """One of those that are there, or that come soon."""
+        with contextlib.suppress(TimeoutError):
+            await until(self._has_workers, timeout_s=VICTIM_S)
         there = self.ray.living()
         return there[int(draw * len(there))] if there else None
 
+    async def _has_workers(self) -> bool:
+        return bool(self.ray.living())
+
     async def _signal_worker(self, trouble: Trouble) -> bool:
-        worker = self._some_worker(trouble.draw)
+        worker = await self._some_worker(trouble.draw)
         if worker is not None:
             worker.process.send_signal(signal.SIGKILL if trouble.kind == "worker killed" else signal.SIGINT)
         return worker is not None
 
     async def _freeze_worker(self, trouble: Trouble) -> bool:
-        worker = self._some_worker(trouble.draw)
+        worker = await self._some_worker(trouble.draw)
         if worker is None:
             return False
         worker.freeze()
@@ -194,7 +203,7 @@ class House:
         return True
 
     async def _call_failed(self, trouble: Trouble) -> bool:
-        worker = self._some_worker(trouble.draw)
+        worker = await self._some_worker(trouble.draw)
         if worker is not None:
             worker.called_failed = True
         return worker is not None

@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,19 +15,11 @@ from distill.contracts.base import now
 from services.control_plane.attempts import KILL_AFTER_S
 from services.control_plane.ray_rest import DRIVER
 from tests.chaos.jobs.evidence import Run, Span
-from tests.faults.processes import Forked
+from tests.faults.processes import Forked, logged
 from tests.faults.ray_server import RayServer
 from tests.faults.tiny_worker import run
 
 LOOK_S = 0.05
-
-
-def logged(log: Path, target: Callable[..., None], *arguments: object) -> None:
-    """What a forked process does, with what it prints appended to ``log``."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    for standard in (1, 2):
-        os.dup2(descriptor, standard)
-    target(*arguments)
 
 
 @dataclass
