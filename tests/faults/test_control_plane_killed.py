@@ -238,13 +238,14 @@ async def test_what_was_said_of_an_ended_job_while_no_control_plane_was_there_is
         await Deletion(store, redis).job(JOB)
     with open_redis(server.url) as its_redis:  # of a worker that was frozen, and thaws
         append_fact(its_redis, "job", JOB, said(PhaseReached(attempt=1, phase=Phase.TRAINING, at=NOON), 1))
-    assert await redis.exists(names.inbox_key("job", JOB))
+    assert not await has_nothing_in(redis, names.inbox_key("job", JOB))
     async with a_control_plane(server.url, tmp_path):
-        await until(lambda: is_gone(redis, names.inbox_key("job", JOB)))
+        await until(lambda: has_nothing_in(redis, names.inbox_key("job", JOB)))
+    assert not (is_deleted and await redis.exists(names.inbox_key("job", JOB)))
 
 
-async def is_gone(redis: Redis, key: str) -> bool:
-    return not await redis.exists(key)
+async def has_nothing_in(redis: Redis, inbox: str) -> bool:
+    return not await redis.xlen(inbox)
 
 
 async def died(process: Forked) -> bool:
