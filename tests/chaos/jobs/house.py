@@ -31,6 +31,7 @@ MANNERS: Mapping[str, Manner] = {
     "Ray hangs": "hangs", "Ray answers 500": "500", "Ray is slow": "slow", "Ray's replies are lost": "breaks after doing",
     "Ray's answers are cut": "cuts the JSON",
 }  # fmt: skip
+STARTED_WITHOUT_REDIS = re.compile(r"uvicorn\.error: (Traceback[\s\S]*redis\.exceptions\.|Application startup failed)")
 ENTRY = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ ", re.MULTILINE)
 
 
@@ -132,7 +133,7 @@ class House:
             begins = [found.start() for found in ENTRY.finditer(text)]
             for begin, end in zip(begins, [*begins[1:], len(text)], strict=True):
                 entry = text[begin:end]
-                if " ERROR " in entry and not ("uvicorn.error" in entry and "redis.exceptions" in entry):
+                if " ERROR " in entry and not STARTED_WITHOUT_REDIS.search(entry):
                     yield entry.strip()
 
     def _control_plane(self, folder: Path, name: str) -> ControlPlane:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from redis import Redis
 from redis.exceptions import RedisError
 
+from distill.contracts import names
 from distill.contracts.errors import Conflict, DependencyDown, InProgress, NotFound, StillhouseError
 from distill.contracts.job import JobSpec
 from services.client.client import StillhouseClient
@@ -22,6 +23,8 @@ PAUSE_S = (0.3, 2.5)
 AGAIN_S = 0.3
 RECENT = 30
 """A wish is mostly about one of so many jobs that came last."""
+MOST_AT_ONCE = 40
+"""Nobody submits while so many jobs have not ended: what waits for long is not troubled."""
 ACTS = {"submit": 40, "submit again": 8, "cancel": 12, "pause": 12, "resume": 14, "set priority": 6, "delete": 8}
 """What a user does, and how often."""
 ENDS = ("", "", "", "", "", "", "dependency_down", "invalid_data")
@@ -63,7 +66,7 @@ class User:
         self._clients = [StillhouseClient(url, key=key, patience_s=0, timeout_s=10) for url in urls]
         self._redis = Redis.from_url(redis_url, decode_responses=True, socket_timeout=5, socket_connect_timeout=2)
         self._ledger = ledger
-        self._acts: dict[str, Callable[[], None]] = {
+        self._acts: dict[str, Callable[[], bool]] = {
             "submit": self._submit_new, "submit again": self._submit_again, "cancel": self._cancel, "pause": self._pause,
             "resume": self._resume, "set priority": self._set_priority, "delete": self._delete,
         }  # fmt: skip
@@ -73,8 +76,8 @@ class User:
         while not over.wait(self._chance.uniform(*PAUSE_S)):
             act = self._chance.choices(list(ACTS), list(ACTS.values()))[0]
             with self._bears_trouble(act):
-                self._acts[act]()
-                self._ledger.acts[act] += 1
+                if self._acts[act]():
+                    self._ledger.acts[act] += 1
 
     def submit(self, key: str) -> str:
         """Ask once; the job that it was answered. Raises DependencyDown and its kin."""
@@ -116,55 +119,62 @@ class User:
         except StillhouseError as error:
             self._ledger.surprises.append(f"{act}: {error.code}: {error}")
 
-    def _submit_new(self) -> None:
+    def _submit_new(self) -> bool:
+        if self._num_active() >= MOST_AT_ONCE:
+            return False
         key = f"{self._name}-{len(self._ledger.specs)}"
         ends = self._chance.choice(ENDS)
+        limits = {"max_failures": self._chance.randint(0, 3), "max_preemptions": self._chance.choice([0, 1, 100])}
         self._ledger.specs[key] = JobSpec.model_validate(
             JOB
             | {
                 "labels": {"number": key} | ({"ends": ends} if ends else {}),
                 "training": {"epochs": self._chance.randint(4, 40)},
-                "limits": {
-                    "max_failures": self._chance.randint(0, 3), "max_preemptions": self._chance.choice([0, 1, 100]),
-                },
+                "limits": limits,
                 "priority": self._chance.randint(-2, 2),
             }
-        )  # fmt: skip
-        self.submit(key)
+        )
+        return bool(self.submit(key))
 
-    def _submit_again(self) -> None:
+    def _submit_again(self) -> bool:
         """With a key of before, whether it was answered or not."""
-        if keys := list(self._ledger.specs):
-            self.submit(self._chance.choice(keys[-RECENT:]))
+        keys = list(self._ledger.specs)[-RECENT:]
+        return bool(keys and self.submit(self._chance.choice(keys)))
 
-    def _cancel(self) -> None:
+    def _cancel(self) -> bool:
         if job := self._some_job():
             self._client().cancel_job(job)
             self._ledger.cancelled.add(job)
+        return job is not None
 
-    def _pause(self) -> None:
+    def _pause(self) -> bool:
         if job := self._some_job():
             self._client().pause_job(job)
             self._ledger.paused.append(job)
+        return job is not None
 
-    def _resume(self) -> None:
-        if self._ledger.paused:
-            self._client().resume_job(self._chance.choice(self._ledger.paused[-RECENT:]))
+    def _resume(self) -> bool:
+        paused = self._ledger.paused[-RECENT:]
+        return bool(paused and self._client().resume_job(self._chance.choice(paused)))
 
-    def _set_priority(self) -> None:
-        if job := self._some_job():
-            self._client().set_priority(job, self._chance.randint(-5, 5))
+    def _set_priority(self) -> bool:
+        job = self._some_job()
+        return bool(job and self._client().set_priority(job, self._chance.randint(-5, 5)))
 
-    def _delete(self) -> None:
+    def _delete(self) -> bool:
         """One that has ended, whose trail is kept first."""
         trail = read_trail(self._redis, job) if (job := self._some_job()) else None
         if trail is None or not trail.record.state.is_final:
-            return
+            return False
         self._ledger.archive[trail.record.id] = trail
         self._ledger.deleted.add(trail.record.id)
         self._client().delete_job(trail.record.id)
         self._ledger.gone.add(trail.record.id)
+        return True
 
     def _some_job(self) -> str | None:
         jobs = self._ledger.jobs()[-RECENT:]
         return self._chance.choice(jobs) if jobs else None
+
+    def _num_active(self) -> int:
+        return int(self._redis.scard(names.active_key("job")))  # type: ignore[arg-type]
