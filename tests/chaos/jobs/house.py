@@ -31,7 +31,10 @@ MANNERS: Mapping[str, Manner] = {
     "Ray hangs": "hangs", "Ray answers 500": "500", "Ray is slow": "slow", "Ray's replies are lost": "breaks after doing",
     "Ray's answers are cut": "cuts the JSON",
 }  # fmt: skip
-STARTED_WITHOUT_REDIS = re.compile(r"uvicorn\.error: (Traceback[\s\S]*redis\.exceptions\.|Application startup failed)")
+NO_BUG = re.compile(
+    r"uvicorn\.error: (Traceback[\s\S]*redis\.exceptions\.|Application startup failed|[\s\S]*graceful shutdown exceeded)"
+)
+"""What uvicorn calls an error and is none: it starts while Redis is away, or is told to stop while a request is answered."""
 ENTRY = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ ", re.MULTILINE)
 
 
@@ -127,13 +130,13 @@ class House:
             worker.thaw()
 
     def tracebacks(self) -> Iterator[str]:
-        """What the control planes logged as errors of ours, but for starts that Redis' absence ended."""
+        """What the control planes logged as errors of ours."""
         for one in (self.first, self.second):
             text = one.log.read_text() if one.log.exists() else ""
             begins = [found.start() for found in ENTRY.finditer(text)]
             for begin, end in zip(begins, [*begins[1:], len(text)], strict=True):
                 entry = text[begin:end]
-                if " ERROR " in entry and not STARTED_WITHOUT_REDIS.search(entry):
+                if " ERROR " in entry and not NO_BUG.search(entry):
                     yield entry.strip()
 
     def _control_plane(self, folder: Path, name: str) -> ControlPlane:

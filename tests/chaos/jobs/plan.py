@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-PAUSE_S = (0.5, 4.0)
+PAUSE_S = (1.0, 5.0)
 """Between the beginnings of two troubles."""
 
 
@@ -38,7 +38,7 @@ KINDS: Sequence[Kind] = (
     Kind("worker killed", Place.WORKERS),
     Kind("worker interrupted", Place.WORKERS),
     Kind("worker frozen", Place.WORKERS, (4.0, 15.0)),
-    Kind("worker frozen and called FAILED", Place.WORKERS, (12.0, 30.0)),
+    Kind("worker frozen and called FAILED", Place.WORKERS, (15.0, 45.0)),
     Kind("worker wrongly called FAILED", Place.WORKERS),
     Kind("Redis killed", Place.REDIS, (0.0, 6.0)),
     Kind("Redis restarted", Place.REDIS, (0.0, 3.0)),
