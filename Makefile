@@ -42,8 +42,8 @@ bench-full: setup  ## The same in longer turns, without limit
 bench-api: setup  ## How long submitting and listing take at 10,000 jobs: about two minutes
 	$(BIN)/python -m benchmarks.api
 
-test: setup  ## All tests but the long ones; prints the ten slowest
-	$(BIN)/python -m pytest
+test: setup  ## All tests but the long ones, in two processes; each prints its ten slowest
+	$(BIN)/python -m tests
 
 test-all: setup  ## All tests
 	$(BIN)/python -m pytest -m ''

@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 from redis import Redis
 
@@ -22,7 +23,8 @@ from student_worker.ending import Ending
 
 log = logging.getLogger(__name__)
 
-DELIVERY_S = 60.0
+INTERRUPTED_S = 15.0
+"""Whoever interrupts a driver kills it soon, which is 20 s after that where Ray was told to: so long its word may take."""
 
 
 def drive(job: str, attempt: int, settings: NodeSettings) -> int:
@@ -41,7 +43,7 @@ def drive(job: str, attempt: int, settings: NodeSettings) -> int:
             DirectiveWatch(redis, job, attempt=attempt, keep_lease=True) as watch,
         ):
             ending = _run(record, attempt, settings, redis, journal, watch, interrupted)
-            return _deliver(ending, attempt, journal)
+            return _deliver(ending, attempt, journal, watch, interrupted)
     except AttemptSuperseded as error:
         log.info("nothing to do: %s", error)
         return 0
@@ -82,12 +84,30 @@ def _run(
         return Ending(outcome=Outcome.FAILED, problem=StillhouseError(text).problem())
 
 
-def _deliver(ending: Ending, attempt: int, journal: Journal) -> int:
+def _deliver(
+    ending: Ending, attempt: int, journal: Journal, watch: DirectiveWatch, interrupted: threading.Event
+) -> int:
+    """Say the last word, and keep the lease until Redis has it: for ``max_offline_s``, while the attempt counts."""
     if ending.outcome is None:
         log.info("the attempt ends without a word: another one has taken over")
+        journal.close(0)
         return 0
     log.info("the attempt ends: %s", ending.model_dump_json(exclude_none=True))
     journal.append(
         AttemptEnded(attempt=attempt, at=now(), outcome=ending.outcome, problem=ending.problem, result=ending.result)
     )
-    return 0 if journal.flush(DELIVERY_S) else 1
+    is_delivered = journal.close(unless=_is_futile(watch, interrupted))
+    return 0 if is_delivered or watch.is_superseded else 1
+
+
+def _is_futile(watch: DirectiveWatch, interrupted: threading.Event) -> Callable[[], bool]:
+    """Whether nobody waits for the last word any more, or we have been told to go, and had our time to."""
+    told_at: float | None = None
+
+    def is_futile() -> bool:
+        nonlocal told_at
+        if interrupted.is_set() and told_at is None:
+            told_at = time.monotonic()
+        return watch.is_superseded or (told_at is not None and time.monotonic() - told_at > INTERRUPTED_S)
+
+    return is_futile

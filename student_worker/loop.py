@@ -47,15 +47,17 @@ def run_rank(plan: Plan, settings: NodeSettings, ranks: Ranks) -> Ending:
     redis = open_redis(settings.redis_url)
     with (
         DirectiveWatch(redis, plan.job, attempt=plan.attempt, keep_lease=False) as watch,
-        _reporter(redis, plan, ranks) as reporter,
+        _reporter(redis, plan, ranks, watch) as reporter,
     ):
         return _Rank(plan, settings, ranks, redis, watch, reporter).run()
 
 
-def _reporter(redis: Redis, plan: Plan, ranks: Ranks) -> Reporter:
+def _reporter(redis: Redis, plan: Plan, ranks: Ranks, watch: DirectiveWatch) -> Reporter:
     journal = Journal(redis, plan.job, attempt=plan.attempt, writer="rank-0") if ranks.is_first else None
-    training = plan.record.spec.training
-    return Reporter(journal, attempt=plan.attempt, training=training, num_steps=plan.num_steps)
+    return Reporter(
+        journal, attempt=plan.attempt, training=plan.record.spec.training, num_steps=plan.num_steps,
+        is_futile=lambda: watch.is_superseded,
+    )  # fmt: skip
 
 
 class _Rank:

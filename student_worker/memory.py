@@ -76,9 +76,14 @@ class _Shelf:
         slots_N = self.slot_of[places_N]
         has_slot = slots_N >= 0
         for kept, tensor in zip(self._tensors, said.tensors, strict=True):
-            kept[slots_N[has_slot].long()] = tensor[has_slot]
+            _bits(kept)[slots_N[has_slot].long()] = _bits(tensor[has_slot])
 
     def recall(self, places_N: Tensor) -> Said:
         assert self._like is not None  # noqa: S101 - whoever may recall comes after one who kept
         slots_N = self.slot_of[places_N]
         return self._like.with_tensors([tensor.index_select(0, slots_N) for tensor in self._tensors])
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """The same memory in a type that torch can put by index: numbers of classes are uint16, and can't be."""
+    return tensor.view(torch.int16) if tensor.dtype == torch.uint16 else tensor

@@ -1,6 +1,7 @@
 """What rank 0 says while it works: facts for the record, and live figures about twice a second."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -26,8 +27,18 @@ SMOOTHING = 0.3
 class Reporter:
     """Speaks for the attempt; a rank that is not the first has no journal, and stays silent."""
 
-    def __init__(self, journal: Journal | None, *, attempt: int, training: TrainingSpec, num_steps: int) -> None:
+    def __init__(
+        self,
+        journal: Journal | None,
+        *,
+        attempt: int,
+        training: TrainingSpec,
+        num_steps: int,
+        is_futile: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Leaving it waits for Redis to take everything, unless ``is_futile``: the attempt counts no longer."""
         self._journal = journal
+        self._is_futile = is_futile
         self._attempt = attempt
         self._training = training
         self._num_steps = num_steps
@@ -46,7 +57,7 @@ class Reporter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._journal is not None:
-            self._journal.close()
+            self._journal.close(unless=self._is_futile)
 
     def phase(self, phase: Phase) -> None:
         """The attempt reached a station."""

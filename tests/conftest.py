@@ -18,7 +18,7 @@ from distill.journal.client import open_redis
 from services.client.client import StillhouseClient
 from services.control_plane.deployment import DOOR_HOST, PROXY_LOCATION
 from services.stack import ray_head, redis_server
-from services.stack.home import StackHome
+from services.stack.home import RedisState, StackHome
 from services.stack.settings import StackSettings
 from services.stack.stack import Stack
 from tests.keys import for_ever
@@ -34,14 +34,41 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+STUDENTS = Path(__file__).parent / "student_worker"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`python -m tests` runs both parts side by side."""
+    parser.addoption("--part", choices=("stack", "others"), help="of the tests those of one process, of two")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the part that runs elsewhere; what trains students goes with the stack, for both to take equally long."""
+    part = config.getoption("part")
+    if part is None:
+        return
+    kept, left = [], []
+    for item in items:
+        with_stack = "stack" in getattr(item, "fixturenames", ()) or STUDENTS in item.path.parents
+        (kept if with_stack == (part == "stack") else left).append(item)
+    config.hook.pytest_deselected(items=left)
+    items[:] = kept
+
+
 @pytest.fixture(scope="session")
-def own_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisState]:
     """A real Redis that no stack uses: tests may empty it."""
     home = StackHome(tmp_path_factory.mktemp("own-redis"))
     home.make()
     child, state = redis_server.start_redis(home, environment={}, last=None)
-    yield state.url
+    yield state
     child.stop(10.0)
+
+
+@pytest.fixture(scope="session")
+def own_redis_url(own_redis: RedisState) -> str:
+    """Its address."""
+    return own_redis.url
 
 
 @pytest.fixture
@@ -54,11 +81,12 @@ def redis(own_redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="session")
-def settings(own_redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> NodeSettings:
+def settings(own_redis: RedisState, tmp_path_factory: pytest.TempPathFactory) -> NodeSettings:
     """A node on that Redis, with storage, data and cache that no stack uses."""
     root = tmp_path_factory.mktemp("storage")
     (root / "data").mkdir()
-    return NodeSettings(redis_url=own_redis_url, storage=root, data_root=root / "data", cache=root / "cache")
+    redis = {"redis_url": own_redis.url, "door_redis_url": own_redis.door_url}
+    return NodeSettings(**redis, storage=root, data_root=root / "data", cache=root / "cache")
 
 
 @pytest.fixture(scope="session")

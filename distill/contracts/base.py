@@ -56,3 +56,8 @@ def digest_of(model: BaseModel) -> str:
     """SHA-256 of the model's canonical JSON: equal content gives an equal digest."""
     canonical = json.dumps(model.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def digest_of_bytes(content: bytes) -> str:
+    """SHA-256."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -11,6 +11,7 @@
     ├── NotFound              no such thing
     ├── TooManyRequests       the team asks faster than it may
     ├── Conflict              the thing is in a state that doesn't allow it
+    │   ├── OverQuota         the team's quota allows no more for now
     │   └── InProgress        the request with this Idempotency-Key is still being answered
     ├── TooManyStreams        so much is followed already that no more may be for now
     ├── InvalidData           a data set can't be read, or isn't what the job file says
@@ -163,6 +164,12 @@ class Conflict(StillhouseError):
     code = "conflict"
     status = 409
     is_users = True
+
+
+class OverQuota(Conflict):
+    """The team's quota allows no more for now."""
+
+    code = "over_quota"
 
 
 class InProgress(Conflict):

@@ -29,6 +29,8 @@ ID_LENGTH = 10
 SECRET_BYTES = 20
 CHECKSUM_LENGTH = 8
 CHALLENGE = 'Bearer realm="stillhouse"'
+SECRETS = re.compile(rf"({PREFIX}_[a-z0-9]+_)[0-9a-f]+", re.IGNORECASE)
+"""What could be a key's, a mistyped one's too."""
 FORM = re.compile(rf"{PREFIX}_([{ID_ALPHABET}]{{{ID_LENGTH}}})_[0-9a-f]{{{2 * SECRET_BYTES + CHECKSUM_LENGTH}}}")
 
 KeyId = Annotated[str, StringConstraints(pattern=rf"^[{ID_ALPHABET}]{{{ID_LENGTH}}}$")]
@@ -158,6 +160,11 @@ def id_of_key(key: str) -> str:
             got="a mistyped key",
         )
     return form[1]
+
+
+def without_secrets(text: str) -> str:
+    """The text with the secret of every key in it left out: the ids stay."""
+    return SECRETS.sub(r"\1...", text)
 
 
 def digest_of_key(key: str) -> str:

@@ -45,7 +45,7 @@ def index_key(kind: Kind) -> str:
 
 
 def list_key(kind: Kind, team: str, which: str = "") -> str:
-    """Sorted set of places (`services.control_plane.lists`): a team's own; ``which`` narrows it to a state or a label."""
+    """Sorted set of places (`services.control_plane.lists`): a team's own; ``which`` narrows it, as to a state or a label."""
     return f"{PREFIX}{kind}s:of:{team}{which and ':'}{which}"
 
 
@@ -108,8 +108,16 @@ def load_key(application: str) -> str:
 
 
 def usage_key(team: str, month: str) -> str:
-    """Hash: ``<name@version>|<figure of TeacherUsage>`` -> its sum in that month, such as ``2026-11``."""
+    """Hash: ``<name@version>|<figure of TeacherUsage>`` -> its sum in that month, such as ``2026-11``.
+
+    So are ``students|<figure of StudentUsage>``.
+    """
     return f"{PREFIX}usage:{team}:{month}"
+
+
+def storage_key(month: str) -> str:
+    """Hash: team -> its `StorageUsage` as last measured in that month."""
+    return f"{PREFIX}storage:{month}"
 
 
 def usage_writer_key(writer: str) -> str:
@@ -148,6 +156,9 @@ COLLECTED_KEY = f"{PREFIX}collected"
 """There for an hour after garbage was last collected, so that it happens once an hour."""
 
 
+AUDIT_KEY = f"{PREFIX}audit"
+"""Stream of the newest entries of the audit log, each under its number: ``entry`` is its JSON, ``hash`` its hash."""
+
 _KINDS: tuple[Kind, ...] = ("job", "study", "teacher")
 
 PERMANENT: tuple[str, ...] = (
@@ -155,10 +166,10 @@ PERMANENT: tuple[str, ...] = (
     *(make("*") for make in (progress_key, directive_key)),
     *(make(kind) for kind in _KINDS for make in (index_key, active_key)),
     baselines_key("*"),
-    usage_key("*", "*"),
-    *(list_key(kind, "**") for kind in ("job", "study")),
+    *(usage_key("*", "*"), storage_key("*")),
+    *(list_key(kind, "**") for kind in _KINDS),
     *(WAKE_KEY, TEAM_WEIGHTS_KEY, TEAMS_KEY, TEAM_ACCOUNTS_KEY, RESERVATIONS_KEY, KEYS_KEY, key_key("*"), WEBHOOKS_KEY),
-    *(LISTED_KEY, DELETED_KEY, SCHEMA_KEY, MIGRATION_KEY, RESTORING_KEY, ORPHANS_KEY),
+    *(LISTED_KEY, DELETED_KEY, SCHEMA_KEY, MIGRATION_KEY, RESTORING_KEY, ORPHANS_KEY, AUDIT_KEY),
 )
 """Forms of the keys that live until somebody removes them: every other key has a time to live.
 
@@ -228,6 +239,9 @@ def report_folder(kind: Kind, identity: str) -> PurePosixPath:
     """Below the storage root: ``report.json``, ``report.md`` and plots."""
     return PurePosixPath("reports") / f"{kind}-{identity}"
 
+
+AUDIT_FOLDER = PurePosixPath("audit")
+"""Below the storage root: the older entries of the audit log (`services.control_plane.audit.files`)."""
 
 LOG_FILE = "log.txt"
 RESULT_FILE = "result.json"

@@ -34,13 +34,46 @@ class TeacherUsage(Stored):
     """Windows refused because the queue was full or their deadline had passed."""
 
 
+class StudentUsage(Stored):
+    """What one team's attempts held, from when Ray accepted them to their end, however they ended."""
+
+    attempts: int = 0
+    """Those that ended in the month."""
+    worker_seconds: float = 0.0
+    """Seconds times workers. They count in the month in which they passed, once the attempt has ended."""
+    cpu_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    """Of workers; so are those of CPUs."""
+
+
+class StorageUsage(Stored):
+    """What one team has below the storage root, in bytes."""
+
+    runs_bytes: int = 0
+    """Checkpoints, logs and artifacts of its jobs."""
+    teachers_bytes: int = 0
+    """What checks of its teachers' versions left; their weights are among the artifacts."""
+    answers_bytes: int = 0
+    """Answer books of its teachers, whoever asked."""
+    reports_bytes: int = 0
+    measured_at: Timestamp
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.runs_bytes + self.teachers_bytes + self.answers_bytes + self.reports_bytes
+
+
 class TeamUsage(Stored):
-    """What one team had of the pool in a month."""
+    """What one team had in a month: of the pool, of the cluster and of the storage."""
 
     team: str
     month: str
     """Such as ``2026-11``, in UTC."""
     teachers: tuple[TeacherUsage, ...] = ()
+    students: StudentUsage = StudentUsage()
+    storage: StorageUsage | None = None
+    """As it was last measured in that month, once an hour; None where it was not, or where the team had nothing."""
 
 
 class ReservationSpec(Spec):

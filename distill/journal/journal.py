@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Self
 
 from redis import Redis
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 WAKE_LENGTH = 10_000
 PROGRESS_LENGTH = 500
 RETRY_S = 0.5
-CLOSE_S = 30.0
+LOOK_S = 0.5
 FIGURES_KEPT = 8
 """Live figures that wait for a slow Redis; older ones are dropped."""
 
@@ -64,7 +65,7 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         given_up = kind is not None and issubclass(kind, AttemptSuperseded | DependencyDown)
-        self.close(0 if given_up else CLOSE_S)  # nobody waits for the word of an attempt that no longer counts
+        self.close(0 if given_up else None)  # nobody waits for the word of an attempt that no longer counts
 
     def append(self, fact: WorkerFact) -> None:
         """Queue ``fact``; attempt, writer and number are filled in here.
@@ -85,19 +86,27 @@ class Journal:
             self._figures.append(progress)
             self._changed.notify_all()
 
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until Redis has everything; False if it hasn't after ``timeout_s``."""
+    def flush(self, timeout_s: float, *, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until Redis has everything; False if it hasn't after ``timeout_s``, or once ``unless`` says so."""
+        deadline = time.monotonic() + timeout_s
         with self._changed:
-            return self._changed.wait_for(lambda: not (self._waiting or self._figures), timeout_s)
+            while self._waiting or self._figures:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or self._closed or unless():
+                    return False
+                self._changed.wait(min(left_s, LOOK_S))
+            return True
 
-    def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Flush and end the thread."""
-        if not self.flush(timeout_s):
-            log.error("%d facts of %s were not taken by Redis in %.0f s", len(self._waiting), self._job, timeout_s)
+    def close(self, timeout_s: float | None = None, *, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Flush and end the thread; as `flush`, but for ``max_offline_s`` where no time is named. Again is harmless."""
+        is_delivered = self.flush(self._max_offline_s if timeout_s is None else timeout_s, unless=unless)
+        if not is_delivered and not self._closed:
+            log.error("%d facts of %s were not taken by Redis, and are given up", len(self._waiting), self._job)
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(timeout=10)
+        return is_delivered
 
     def _send_all(self) -> None:
         while True:

@@ -90,12 +90,14 @@ class DirectiveWatch:
         Raises:
             AttemptSuperseded: a newer attempt has taken over, the job is gone, or Redis was silent for too long.
         """
-        if self._superseded:
-            raise AttemptSuperseded(f"attempt {self._attempt} of {self._job} is no longer the one that counts")
-        silent_s = time.monotonic() - self._last_answer
-        if silent_s > self._max_offline_s:
-            raise AttemptSuperseded(f"Redis was silent for {silent_s:.0f} s: another attempt may have taken over")
+        if (why := self._why_superseded()) is not None:
+            raise AttemptSuperseded(why)
         return self._wish
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether this attempt counts no longer, as far as is known: then `wish` raises."""
+        return self._why_superseded() is not None
 
     @property
     def checkpoint(self) -> str | None:
@@ -111,6 +113,14 @@ class DirectiveWatch:
                 self._redis.eval(GIVE_BACK, 1, names.lease_key(self._job), self._attempt)
             except RedisError as error:
                 log.warning("the lease of %s will expire by itself: %s", self._job, error)
+
+    def _why_superseded(self) -> str | None:
+        if self._superseded:
+            return f"attempt {self._attempt} of {self._job} is no longer the one that counts"
+        silent_s = time.monotonic() - self._last_answer
+        if silent_s > self._max_offline_s:
+            return f"Redis was silent for {silent_s:.0f} s: another attempt may have taken over"
+        return None
 
     def _poll_for_ever(self) -> None:
         while not self._stop.wait(POLL_S):

@@ -10,7 +10,6 @@ The keys are read first, then the files: a file that a record names was whole be
 running job prunes in between, an older checkpoint, is not in the backup, and a restore says what follows.
 """
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from distill.contracts import names
-from distill.contracts.base import Digest, Stored, Timestamp, now
+from distill.contracts.base import Digest, Stored, Timestamp, digest_of_bytes, now
 from distill.contracts.errors import Conflict
 from distill.contracts.records import JobRecord, StudyRecord
 from distill.contracts.teachers import TeacherRecord
@@ -96,11 +95,6 @@ def is_record(key: str, kind: names.Kind) -> bool:
     """Whether a key is that of a record."""
     identity = key.removeprefix(names.record_key(kind, ""))
     return identity != key and ":" not in identity
-
-
-def digest_of_bytes(content: bytes) -> str:
-    """SHA-256."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def _write(manifest: Manifest, lines: bytes, storage: Path, target: Path) -> Manifest:

@@ -1,8 +1,11 @@
-"""What a restored job must know that its record doesn't: attempts that began after the backup, a checkpoint that is gone.
+"""What restored records must know that they don't say: attempts and versions of after the backup, a checkpoint that is gone.
 
 An attempt's number names its folder and its Ray job. A record of before knows nothing of attempts that began since;
 were their numbers given again, the new attempt would write into the old one's folder, and a worker that still lives
 would take the new one's directive for its own. So such numbers are used up, and one more, and nobody has the last.
+
+It is the same with the versions of a teacher: the Ray job of a check bears the version's number, and the verdict of the
+old one would be taken for the new one's.
 """
 
 import json
@@ -12,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.contracts import names
-from distill.contracts.errors import Interrupted
+from distill.contracts.errors import Interrupted, Problem
 from distill.contracts.records import Attempt, JobRecord, Outcome, Phase
+from distill.contracts.teachers import TeacherRecord, TeacherResources, TeacherVersion, TeacherVersionState
 from services.backup.backup import records_of
 from services.backup.keys import Entry
 
@@ -58,16 +62,61 @@ def fence_all(entries: Sequence[Entry], storage: Path, at: datetime) -> tuple[li
     return new, renumbered, restarted
 
 
-def newest_folder(run: Path) -> int:
-    """The highest number of an attempt in a job's folder; 0 if there is none."""
-    numbers = [int(path.name) for path in run.iterdir() if path.name.isdigit()] if run.is_dir() else []
+def fence_teacher(record: TeacherRecord, *, newest_folder: int, at: datetime) -> TeacherRecord:
+    """The record with a tombstone for each version that was published after the backup, and one more; else the same one.
+
+    Args:
+        record: as it was backed up.
+        newest_folder: the highest number of a version that storage has a folder of; 0 if none.
+        at: the present moment.
+    """
+    num_known = len(record.versions)
+    if newest_folder <= num_known:
+        return record
+    used_up = tuple(_tombstone(number, at) for number in range(num_known + 1, newest_folder + 2))
+    return record.model_copy(update={"versions": (*record.versions, *used_up)})
+
+
+def fence_teachers(entries: Sequence[Entry], storage: Path, at: datetime) -> tuple[list[Entry], list[str]]:
+    """The entries with every teacher fenced, and the teachers with new tombstones."""
+    changed: dict[str, str] = {}
+    fenced_names: list[str] = []
+    stored = {entry.key: entry.value for entry in entries}
+    for record in records_of(entries, TeacherRecord):
+        newest = newest_folder(storage / names.teacher_folder(record.name, 1).parent)
+        fenced = fence_teacher(record, newest_folder=newest, at=at)
+        if fenced is record:
+            continue
+        key = names.record_key("teacher", record.name)
+        content: dict[str, Any] = json.loads(stored[key])
+        new = fenced.model_dump(mode="json", include={"versions"})["versions"]
+        content["versions"] = [*content["versions"], *new[len(content["versions"]) :]]
+        changed[key] = json.dumps(content)
+        fenced_names.append(record.name)
+    return [one.model_copy(update={"value": changed.get(one.key, one.value)}) for one in entries], fenced_names
+
+
+def newest_folder(parent: Path) -> int:
+    """The highest number of an attempt in a job's folder, or of a version in a teacher's; 0 if there is none."""
+    numbers = [int(path.name) for path in parent.iterdir() if path.name.isdigit()] if parent.is_dir() else []
     return max(numbers, default=0)
 
 
+def _tombstone(number: int, at: datetime) -> TeacherVersion:
+    return TeacherVersion(
+        version=number, state=TeacherVersionState.DELETED, problem=_of_after("it was published", "this teacher"), members=(),
+        resources=TeacherResources(), created_at=at,
+    )  # fmt: skip
+
+
 def _attempt(number: int, at: datetime) -> Attempt:
-    problem = Interrupted("it began after the backup was made, from which this job was restored").problem()
+    problem = _of_after("it began", "this job")
     phases = {Phase.CLAIMED: at, Phase.LAUNCHED: at}
     return Attempt(number=number, phases=phases, outcome=Outcome.WAITED, problem=problem)
+
+
+def _of_after(how: str, what: str) -> Problem:
+    return Interrupted(f"{how} after the backup was made, from which {what} was restored").problem()
 
 
 def _with(stored: str, fenced: JobRecord) -> str:

@@ -27,11 +27,11 @@ class FileRef(Stored):
 def referred(
     jobs: Iterable[JobRecord], studies: Iterable[StudyRecord], teachers: Iterable[TeacherRecord], storage: Path
 ) -> list[Path]:
-    """Every file that is there and that one of the records stands for.
+    """Every file that is there and that one of the records stands for, and the audit log's.
 
     Not the answer book, which is computed again, nor the users' own data.
     """
-    found: set[Path] = set()
+    found = set(_below(storage / names.AUDIT_FOLDER))
     for job in jobs:
         found.update(_of_job(job, storage))
         found.update(_below(storage / names.report_folder("job", job.id)))

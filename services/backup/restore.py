@@ -8,13 +8,20 @@ import time
 from pathlib import Path
 
 from pydantic import ValidationError
+from redis import Redis
 
-from distill.contracts.base import Stored, now
+from distill.contracts import names
+from distill.contracts.audit import ServiceDid
+from distill.contracts.base import Stored, digest_of_bytes, now
 from distill.contracts.errors import Conflict, InvalidData
-from services.backup.backup import FILES_FOLDER, KEYS_FILE, MANIFEST_FILE, Manifest, digest_of_bytes
-from services.backup.fencing import fence_all
+from services.backup.backup import FILES_FOLDER, KEYS_FILE, MANIFEST_FILE, Manifest
+from services.backup.fencing import fence_all, fence_teachers
 from services.backup.files import copy, wrong
 from services.backup.keys import Entry, claim, finish, from_lines, open_for_copy, put
+from services.control_plane.audit import files
+from services.control_plane.audit.chain import START, seal
+from services.control_plane.audit.log import APPEND, TAKE_UP
+from services.control_plane.audit.reading import links_of
 from services.control_plane.migrations import MIGRATIONS, SCHEMA_VERSION, steps_between
 
 SHOWN = 5
@@ -30,6 +37,8 @@ class Restored(Stored):
     """Jobs of which an attempt began after the backup: the next one's number is higher than any that was used."""
     restarted: list[str]
     """Jobs that begin anew: the checkpoint of then is not on storage any more."""
+    republish: list[str]
+    """Teachers of which a version was published after the backup: its number is used up, and it is to be published again."""
     missing: list[str]
     """Words about files that are not on storage as they were."""
 
@@ -57,11 +66,29 @@ def restore(source: Path, redis_url: str, storage: Path, *, may_be_incomplete: b
         claim(redis, identity)
         num_files = copy(manifest.files, source / FILES_FOLDER, storage) if manifest.has_files else 0
         fenced, renumbered, restarted = fence_all(entries, storage, now())
+        fenced, republish = fence_teachers(fenced, storage, now())
         put(redis, fenced, now_ms=int(time.time() * 1000))
+        _note(redis, storage, manifest, identity)
         finish(redis, manifest.schema_version)
     return Restored(
-        num_keys=len(entries), num_files=num_files, renumbered=renumbered, restarted=restarted, missing=missing
-    )
+        num_keys=len(entries), num_files=num_files, renumbered=renumbered, restarted=restarted, republish=republish,
+        missing=missing,
+    )  # fmt: skip
+
+
+def _note(redis: Redis, storage: Path, manifest: Manifest, identity: str) -> None:
+    """Write the restore down in the audit log, after what its files hold if they are newer than the backup."""
+    if (last := files.last(storage)) is not None:
+        redis.eval(TAKE_UP, 1, names.AUDIT_KEY, *last)
+    newest = links_of(redis.xrevrange(names.AUDIT_KEY, count=1))
+    head = newest[0].head if newest else START
+    details: dict[str, str | int] = {
+        "backup": identity,
+        "made_at": manifest.made_at.isoformat(),
+        "keys": manifest.num_keys,
+    }
+    (link,) = seal([ServiceDid(at=now(), what="restore", details=details)], head)
+    redis.eval(APPEND, 1, names.AUDIT_KEY, head.hash, "0", *link)
 
 
 def _verified(source: Path) -> tuple[Manifest, str, list[Entry]]:

@@ -13,6 +13,7 @@ from distill.contracts.errors import InvalidSpec, NotFound
 from services.cli.screen import say
 
 if TYPE_CHECKING:
+    from distill.contracts.notify import Delivery, NotifySpec
     from distill.contracts.records import JobRecord
     from services.client.client import Kind, StillhouseClient
 
@@ -71,6 +72,14 @@ def job_of(client: "StillhouseClient", identity: str) -> "JobRecord":
     others = ", ".join(f"{role} {job.id}" for role, job in view.children.items())
     say(f"{identity} is a study ({others}): taking its student")
     return view.children[students[0]]
+
+
+def how_told(client: "StillhouseClient", kind: "Kind", identity: str, notify: "NotifySpec | None") -> "Delivery | None":
+    """How telling somebody of its end went; None where nobody is to be told, or nobody was."""
+    try:
+        return client.webhook(kind, identity) if notify else None
+    except NotFound:
+        return None
 
 
 def or_suggest(client: "StillhouseClient", identity: str, look: Callable[[], Found]) -> Found:

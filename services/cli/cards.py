@@ -1,7 +1,9 @@
 """Records as lines for a person."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
+from distill.contracts.notify import Delivery, NotifySpec
 from distill.contracts.records import Attempt, JobRecord, JobState
 from distill.contracts.teachers import MemberManifest, TeacherRecord, TeacherResources, TeacherVersion
 from services.cli.screen import ago, duration
@@ -11,8 +13,8 @@ NUM_MODULES = 12
 """Of a member, that are shown."""
 
 
-def job_card(job: JobRecord) -> Iterator[str]:
-    """One job."""
+def job_card(job: JobRecord, told: Delivery | None = None) -> Iterator[str]:
+    """One job, and how telling somebody of its end went."""
     yield f"{job.id}  {job.state}: {job.reason.text}"
     if job.teacher_awaited_since and not job.state.is_final:
         allowed = duration(job.spec.limits.teacher_wait_s)
@@ -35,18 +37,23 @@ def job_card(job: JobRecord) -> Iterator[str]:
     yield f"  epochs     {len(job.epochs)} of {job.spec.training.epochs}"
     if job.checkpoint:
         yield f"  checkpoint after epoch {job.checkpoint.epoch}, of attempt {job.checkpoint.attempt}"
+    if job.spec.notify:
+        yield f"  webhook    {_webhook(job.spec.notify, told, has_ended=job.state.is_final)}"
     for attempt in job.attempts:
         yield from _attempt_lines(attempt)
 
 
-def study_card(view: StudyView) -> Iterator[str]:
-    """One study."""
+def study_card(view: StudyView, told: Delivery | None = None) -> Iterator[str]:
+    """One study, and how telling somebody of its report went."""
     yield f"{view.study.id}  {view.state}"
     width = max(10, *map(len, view.children))
     for key, job in view.children.items():
         reused = f" (of study {job.study})" if job.study != view.study.id else ""
         yield f"  {key:{width}} {job.id}{reused}  {job.state}: {job.reason.text}"
     yield f"  {'report':{width}} {'ready' if view.study.report else 'not yet'}"
+    if view.study.spec.notify:
+        told_how = _webhook(view.study.spec.notify, told, has_ended=view.study.report is not None)
+        yield f"  {'webhook':{width}} {told_how}"
 
 
 def teacher_card(teacher: TeacherRecord) -> Iterator[str]:
@@ -85,6 +92,17 @@ def _modules(member: MemberManifest) -> str:
     shown = [f"{name} ({', '.join(map(str, shape))})" for name, shape in list(outer.items())[:NUM_MODULES]]
     more = len(member.taps) - len(shown)
     return ", ".join(shown) + (f", and {more} more (--json tells them all)" if more else "")
+
+
+def _webhook(notify: NotifySpec, told: Delivery | None, *, has_ended: bool) -> str:
+    """Whether somebody was told, and if not, why not, and whether that is tried again."""
+    if told is None:
+        host = urlsplit(notify.url).netloc
+        return f"{host} was not told yet, or a month ago" if has_ended else f"{host} will be told of the end"
+    if told.state == "delivered":
+        return f"{told.host} was told {ago(told.last_try_at)}, at try {told.tries}"
+    again = f"again at {told.next_try_at:%Y-%m-%d %H:%M} UTC" if told.next_try_at else "not tried again"
+    return f"{told.host} could not be told at try {told.tries} ({again}): {told.problem}"
 
 
 def _attempt_lines(attempt: Attempt) -> Iterator[str]:

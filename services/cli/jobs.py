@@ -10,7 +10,7 @@ from distill.contracts.errors import InvalidSpec, NotFound
 from distill.contracts.labels import read_labels
 from distill.contracts.records import JobRecord, JobState
 from distill.contracts.study import StudySpec
-from services.cli.call import client_of, job_of, kind_of
+from services.cli.call import client_of, how_told, job_of, kind_of
 from services.cli.exit_codes import INTERRUPTED
 from services.cli.narrowing import Since, WithLabel, moment_of
 from services.cli.screen import Json, ago, say, show_json, show_line, show_markdown, show_table
@@ -26,8 +26,30 @@ PANEL = "Jobs and studies"
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (submit, watch, jobs, job, logs, pause, resume, cancel, delete, priority, report, download):
+    for command in (plan, submit, watch, jobs, job, logs, pause, resume, cancel, delete, priority, report, download):
         app.command(rich_help_panel=PANEL)(command)
+
+
+def plan(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="As for `submit`.")],
+    as_json: Json = False,
+) -> None:
+    """Say what would become of a job or a study, and start nothing.
+
+    What `submit` would refuse is refused with the same words. Else: what it takes of the cluster and of its teachers, its
+    place in the queue, what is left of its team's quotas, and what only the attempt can tell once it has the data.
+    """
+    from services.cli.files import load_spec
+    from services.cli.plans import plan_card
+
+    spec = load_spec(file)
+    with client_of(context, as_json=as_json) as client:
+        found = client.plan(spec)
+    if as_json:
+        show_json(found)
+        return
+    typer.echo("\n".join(plan_card(found)))
 
 
 def submit(
@@ -75,6 +97,9 @@ def jobs(
     context: typer.Context,
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.", case_sensitive=False)] = None,
     study: Annotated[str | None, typer.Option(help="Only the jobs of this study.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="NAME@N", help="Only those that learn from this version.")
+    ] = None,
     label: WithLabel = None,
     since: Since = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
@@ -83,7 +108,8 @@ def jobs(
     """List jobs, the newest first: `stillhouse jobs --state running --label owner=ada --since 2h`."""
     with client_of(context, as_json=as_json) as client:
         labels, after = read_labels(label or [], field="--label"), moment_of(since)
-        found = list(islice(client.jobs(state=state, study=study, labels=labels, created_after=after), limit))
+        wanted = client.jobs(state=state, study=study, teacher=teacher, labels=labels, created_after=after)
+        found = list(islice(wanted, limit))
     if as_json:
         show_json(found)
         return
@@ -97,12 +123,13 @@ def job(context: typer.Context, identity: JobIdentity, as_json: Json = False) ->
     """Show one job: its state and why, its attempts, what it learns from."""
     with client_of(context, as_json=as_json) as client:
         found = job_of(client, identity)
-    if as_json:
-        show_json(found)
-        return
+        if as_json:
+            show_json(found)
+            return
+        told = how_told(client, "job", found.id, found.spec.notify)
     from services.cli.cards import job_card
 
-    typer.echo("\n".join(job_card(found)))
+    typer.echo("\n".join(job_card(found, told)))
 
 
 def logs(

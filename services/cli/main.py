@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from distill.contracts.errors import StillhouseError
-from services.cli import demo, exit_codes, jobs, keys, machine, pool, studies, teachers, teams, upkeep
+from services.cli import audit, demo, exit_codes, jobs, keys, lineage, machine, pool, studies, teachers, teams, upkeep
 from services.cli.call import Call
 from services.cli.screen import show_error
 
@@ -73,10 +73,12 @@ def program(
 machine.register(app)
 jobs.register(app)
 studies.register(app)
+lineage.register(app)
 teachers.register(app)
 pool.register(app)
 teams.register(app)
 keys.register(app)
+audit.register(app)
 upkeep.register(app)
 demo.register(app)
 

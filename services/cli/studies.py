@@ -7,7 +7,7 @@ import typer
 
 from distill.contracts.labels import read_labels
 from distill.contracts.records import JobState, StudyRecord
-from services.cli.call import client_of, or_suggest
+from services.cli.call import client_of, how_told, or_suggest
 from services.cli.narrowing import Since, WithLabel, moment_of
 from services.cli.screen import Json, ago, show_json, show_table
 
@@ -48,12 +48,13 @@ def study(
     """Show one study and its jobs."""
     with client_of(context, as_json=as_json) as client:
         found = or_suggest(client, identity, lambda: client.study(identity))
-    if as_json:
-        show_json(found)
-        return
+        if as_json:
+            show_json(found)
+            return
+        told = how_told(client, "study", identity, found.study.spec.notify)
     from services.cli.cards import study_card
 
-    typer.echo("\n".join(study_card(found)))
+    typer.echo("\n".join(study_card(found, told)))
 
 
 def _jobs(study: StudyRecord) -> str:

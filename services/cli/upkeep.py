@@ -40,6 +40,8 @@ def collect(
         show_table(("SORT", "BYTES", "WHERE", "WHY"), rows)
     verb = "would go" if dry_run else "removed"
     say(f"{verb}: {len(done.removed)} things, {done.freed_bytes:,} bytes")
+    if done.audit_moved:
+        say(f"{'would move' if dry_run else 'moved'} to files: {done.audit_moved:,} entries of the audit log")
     if done.orphans:
         say(f"folders that no record knows, and that go later: {', '.join(sorted(done.orphans))}")
 
@@ -94,6 +96,7 @@ def restore(
     for what, which in (
         ("began an attempt after the backup, and go on with a higher number", done.renumbered),
         ("begin anew, as their checkpoint is gone", done.restarted),
+        ("had a version published after the backup, which has to be published again", done.republish),
         ("on storage", done.missing),
     ):
         if which:

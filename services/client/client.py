@@ -13,6 +13,7 @@ import httpx
 
 from distill.contracts.errors import NotFound
 from distill.contracts.job import JobSpec
+from distill.contracts.lineage import JobLineage
 from distill.contracts.measures import Artifact, Snapshot
 from distill.contracts.notify import Delivery
 from distill.contracts.records import JobRecord, JobState
@@ -24,6 +25,7 @@ from services.client.operating import Operating
 from services.client.teaching import Teaching
 from services.client.where import find_key, find_server
 from services.client.wire import Wire, error_of
+from services.control_plane.plans import Plan
 from services.control_plane.views import (
     ArtifactList,
     JobPage,
@@ -96,6 +98,11 @@ class StillhouseClient(Teaching, Operating):
         """Queue a job."""
         return self._wire.make(JobRecord, "/v1/jobs", body=spec.model_dump(mode="json"), key=key)
 
+    def plan(self, spec: JobSpec | StudySpec) -> Plan:
+        """What would become of a job or a study: refused as a submit would be; nothing is stored."""
+        path = "/v1/studies/plan" if isinstance(spec, StudySpec) else "/v1/jobs/plan"
+        return self._wire.ask(Plan, "POST", path, body=spec.model_dump(mode="json"))
+
     def job(self, job: str) -> JobRecord:
         """The stored record."""
         return self._wire.ask(JobRecord, "GET", _path("job", job))
@@ -105,13 +112,14 @@ class StillhouseClient(Teaching, Operating):
         *,
         state: JobState | None = None,
         study: str | None = None,
+        teacher: str | None = None,
         labels: Mapping[str, str] = NO_LABELS,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         team: str | None = None,
     ) -> Iterator[JobRecord]:
-        """Jobs, newest first, page after page; what they are narrowed to must all hold."""
-        query = _narrowed(state, labels, created_after, created_before, team) | {"study": study}
+        """Jobs, newest first, page after page; what they are narrowed to must all hold: ``teacher`` is a ``name@version``."""
+        query = _narrowed(state, labels, created_after, created_before, team) | {"study": study, "teacher": teacher}
         for page in self._pages(JobPage, "/v1/jobs", query):
             yield from page.items
 
@@ -142,6 +150,10 @@ class StillhouseClient(Teaching, Operating):
             Conflict: it has not ended, or something refers to it.
         """
         self._wire.send("DELETE", _path("job", job))
+
+    def job_lineage(self, job: str) -> JobLineage:
+        """Where its student comes from, and what came of it: one step each way."""
+        return self._wire.ask(JobLineage, "GET", _path("job", job, "lineage"))
 
     # Studies
 

@@ -1,11 +1,13 @@
-"""What the client says of teams and keys, and of upkeep: the operator's part."""
+"""What the client says of teams and keys, of the audit log, and of upkeep: the operator's part."""
 
+from collections.abc import Iterator
+from datetime import datetime
 from urllib.parse import quote
 
 from distill.contracts.keys import KeyRotation, KeySpec, KeyView, NewKey
 from distill.contracts.teams import TeamRecord, TeamSpec
 from services.client.wire import Wire
-from services.control_plane.views import Collected, KeyList, TeamList, TeamView
+from services.control_plane.views import AuditLink, AuditPage, AuditVerdict, Collected, KeyList, TeamList, TeamView
 
 COLLECT_S = 3600.0
 """A large storage takes its time to be looked through."""
@@ -57,6 +59,30 @@ class Operating:
             Conflict: it is the last admin key.
         """
         return self._wire.ask(KeyView, "DELETE", f"/v1/keys/{quote(key, safe='')}")
+
+    # The audit log
+
+    def audit(
+        self,
+        *,
+        key: str | None = None,
+        path: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[AuditLink]:
+        """Changes that were asked for and what they were answered, newest first: an admin's of all teams, unless it names one."""
+        query: dict[str, str | None] = {"key": key, "path": path, "limit": "200"}
+        query |= {name: at.isoformat() for name, at in (("since", since), ("until", until)) if at is not None}
+        while True:
+            page = self._wire.ask(AuditPage, "GET", "/v1/audit", query=query)
+            yield from page.items
+            if page.next is None:
+                return
+            query["cursor"] = page.next
+
+    def verify_audit(self, *, noted: str | None = None) -> AuditVerdict:
+        """Walk the whole log; ``noted`` is the head of an earlier verification, which must still be in it."""
+        return self._wire.ask(AuditVerdict, "GET", "/v1/audit/verify", query={"noted": noted}, timeout_s=COLLECT_S)
 
     # Upkeep
 

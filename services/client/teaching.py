@@ -2,10 +2,11 @@
 
 from urllib.parse import quote
 
+from distill.contracts.lineage import VersionLineage
 from distill.contracts.pool import Reservation, ReservationSpec, TeamUsage
 from distill.contracts.teachers import TeacherRecord, TeacherSpec, TeacherVersion, TeacherVersionSpec
 from services.client.wire import Wire
-from services.control_plane.views import ReservationList, TeacherList
+from services.control_plane.views import ReservationList, TeacherList, TeamUsageList
 
 
 class Teaching:
@@ -39,6 +40,11 @@ class Teaching:
     def teacher_version(self, name: str, version: int) -> TeacherVersion:
         """One version: its state, and its manifest once it is READY."""
         return self._wire.ask(TeacherVersion, "GET", f"/v1/teachers/{quote(name, safe='')}/versions/{version}")
+
+    def version_lineage(self, name: str, version: int) -> VersionLineage:
+        """What its members were made of, and whom it taught."""
+        path = f"/v1/teachers/{quote(name, safe='')}/versions/{version}/lineage"
+        return self._wire.ask(VersionLineage, "GET", path)
 
     def delete_version(self, name: str, version: int) -> None:
         """Take a version away.
@@ -89,5 +95,9 @@ class Teaching:
         return self._wire.ask(ReservationList, "GET", "/v1/reservations").items
 
     def usage(self, *, month: str | None = None, team: str | None = None) -> TeamUsage:
-        """What a team had of the pool in a month, such as ``2026-11``; left out: this month in UTC, and one's own team."""
+        """What a team had in a month, such as ``2026-11``; left out: this month in UTC, and one's own team."""
         return self._wire.ask(TeamUsage, "GET", "/v1/usage", query={"month": month, "team": team})
+
+    def usage_of_all(self, *, month: str | None = None) -> list[TeamUsage]:
+        """The same of every team, by name; asked with an admin key."""
+        return self._wire.ask(TeamUsageList, "GET", "/v1/usage/teams", query={"month": month}).items

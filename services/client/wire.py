@@ -24,6 +24,7 @@ from distill.contracts.errors import (
     TooLarge,
     errors_by_code,
 )
+from services.loopback import is_on_loopback
 
 Model = TypeVar("Model", bound=Stored)
 
@@ -55,7 +56,9 @@ class Wire:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         query = {"team": team} if team else {}
         timeout = httpx.Timeout(timeout_s, connect=5.0)
-        self.http = httpx.Client(base_url=url, timeout=timeout, headers=headers, params=query)
+        self.http = httpx.Client(
+            base_url=url, timeout=timeout, headers=headers, params=query, trust_env=not is_on_loopback(url)
+        )
 
     def close(self) -> None:
         """Close connections."""

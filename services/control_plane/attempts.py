@@ -13,7 +13,8 @@ from distill.contracts.base import now
 from distill.contracts.errors import DependencyDown, Problem
 from distill.contracts.facts import AttemptClaimed, AttemptLaunched, AttemptLost, QueueReason
 from distill.contracts.records import JobRecord, Reason
-from services.control_plane.decisions import DeclareLost, Launch, Observed, Signal, Wait, decide_attempt
+from services.control_plane.decisions import Confirm, DeclareLost, Launch, Observed, Signal, Wait, decide_attempt
+from services.control_plane.guarded import guarded
 from services.control_plane.lease import Lease
 from services.control_plane.liveness import Silence
 from services.control_plane.ray_rest import RayRest
@@ -55,8 +56,8 @@ class Attempts:
 
     async def claim(self, job: JobRecord) -> None:
         """Begin the next attempt at a queued job, and launch it."""
-        await self._lease.must_hold()
-        await self._store.append("job", job.id, AttemptClaimed(attempt=job.attempt + 1, at=now()))
+        await self._lease.say("job", job.id, AttemptClaimed(attempt=job.attempt + 1, at=now()))
+        await self._store.apply_pending("job", job.id)
         await self.tend(await self._store.job(job.id))
 
     async def tend(self, job: JobRecord) -> None:
@@ -67,6 +68,8 @@ class Attempts:
         match decide_attempt(job, await self._observe(job, submission)):
             case Launch():
                 await self._launch(job, submission)
+            case Confirm():
+                await self._confirm(job, submission)
             case Wait(reason=reason):
                 await self._say(job, reason)
             case Signal():
@@ -93,6 +96,9 @@ class Attempts:
         except DependencyDown as error:
             await self._say(job, Reason(code="waiting_for_cluster", text=error.message))
             return
+        await self._confirm(job, submission)
+
+    async def _confirm(self, job: JobRecord, submission: str) -> None:
         fact = AttemptLaunched(attempt=job.attempt, submission_id=submission, at=now())
         await self._store.append("job", job.id, fact)
 
@@ -114,7 +120,7 @@ class Attempts:
         current = await self._store.job(job.id)
         if current.attempt != job.attempt or not current.state.has_attempt:
             return
-        await self._keep_ray_log(job, submission)
+        await guarded(f"keeping what {submission} printed", self._keep_ray_log, job, submission)
         await self._lease.must_hold()
         await self._store.append("job", job.id, AttemptLost(attempt=job.attempt, problem=problem, at=now()))
 

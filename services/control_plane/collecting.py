@@ -1,5 +1,7 @@
 """Garbage is collected: what `retention` lets go is taken off storage and out of Redis, resumably.
 
+What each team has on storage is measured on the way (`storage`), before anything goes.
+
 A file or folder is first renamed, all that goes at once; then every record is read again; what is still nobody's is
 deleted, and what somebody took up meanwhile gets its name back. So whatever bears its own name is whole, a crash
 leaves at most names that the next collection deals with, and whoever wants something that goes finds it missing at
@@ -12,20 +14,25 @@ import logging
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
 
 from distill.contracts import names
-from distill.contracts.base import now
+from distill.contracts.audit import ServiceDid
+from distill.contracts.base import digest_of_bytes, now
 from distill.contracts.names import Kind
 from distill.contracts.records import JobRecord, StudyRecord
 from distill.contracts.teachers import TeacherRecord
+from services.control_plane.audit.log import AuditLog
+from services.control_plane.audit.moving import Mover
 from services.control_plane.guarded import guarded
 from services.control_plane.inventory import aside, survey
 from services.control_plane.reservations import Reservations
 from services.control_plane.retention import Going, Known, Plan, Policy, Sort, Thing, plan
+from services.control_plane.storage import keep_storage, storage_by_team
 from services.control_plane.store import Store
 from services.control_plane.views import Collected, Removed
 
@@ -50,6 +57,8 @@ class Collector:
         self._reservations = reservations
         self._storage = storage
         self._policy = policy
+        self._audit = AuditLog(redis, storage)
+        self._mover = Mover(redis, storage, days=policy.audit)
         self._one_at_a_time = asyncio.Lock()
 
     async def collect(self, *, dry_run: bool) -> Collected:
@@ -61,7 +70,8 @@ class Collector:
             ValidationError: a record can't be read. Then nothing is removed: what it refers to is not known.
         """
         async with self._one_at_a_time:
-            return await self._collect(dry_run=dry_run)
+            done = await self._collect(dry_run=dry_run)
+            return done.model_copy(update={"audit_moved": await self._mover.move(now(), dry_run=dry_run)})
 
     async def run(self, acts: Callable[[], Awaitable[bool]]) -> None:
         """Once an hour, of several control planes in the one that ``acts``; until cancelled."""
@@ -77,10 +87,13 @@ class Collector:
 
     async def _collect(self, *, dry_run: bool) -> Collected:
         # things before records: what is made between the two readings has an owner in the second
+        looked_at = now()
         things = [*await asyncio.to_thread(survey, self._storage), *await self._streams()]
-        planned = await asyncio.to_thread(plan, await self._known(), things, self._policy, now())
+        known = await self._known()
+        planned = await asyncio.to_thread(plan, known, things, self._policy, now())
         if dry_run:
             return _collected(planned.going, planned, dry_run=True)
+        await keep_storage(self._redis, storage_by_team(known, things, at=looked_at), month=f"{looked_at:%Y-%m}")
         await self._remember(planned)
         files = [one.thing for one in planned.going if one.thing.sort is not Sort.EVENTS]
         left_over = [thing for thing in things if thing.is_aside]
@@ -89,17 +102,26 @@ class Collector:
         still = (await asyncio.to_thread(plan, await self._known(), going, self._policy, now())).going
         spared = {*files, *left_over} - {one.thing for one in still}
         await asyncio.to_thread(_put_back, self._storage, sorted(spared, key=lambda thing: thing.where))
+        await self._note(still)
         return _collected([one for one in still if await self._remove(one.thing)], planned, dry_run=False)
+
+    async def _note(self, going: Sequence[Going]) -> None:
+        """Write down that these are about to go."""
+        if going:
+            where = "\n".join(sorted(one.thing.where for one in going))
+            details: dict[str, str | int] = {"things": len(going), "bytes": sum(one.thing.size_bytes for one in going),
+                                             "which": digest_of_bytes(where.encode())}  # fmt: skip
+            await self._audit.append(ServiceDid(at=now(), what="gc", details=details), though_full=True)
 
     async def _known(self) -> Known:
         jobs = await self._all("job", self._store.jobs)
-        studies = await self._all("study", self._store.studies)
+        studies = await self._all("study", partial(self._store.studies, complete=True))
         reservations = await self._reservations.living()
         orphans = await self._redis.hgetall(names.ORPHANS_KEY)
         return Known(
             jobs={job.id: job for job in jobs},
             studies={study.id: study for study in studies},
-            teachers=await self._store.teachers(),
+            teachers=await self._store.teachers(complete=True),
             reusable=await self._reusable(jobs),
             reserved=frozenset(one.teacher.digest for one in reservations),
             orphans={str(where): datetime.fromisoformat(str(since)) for where, since in orphans.items()},

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from distill.contracts.base import Name
 from distill.contracts.errors import Forbidden
 from distill.contracts.keys import KeyRecord, Scope
+from services.control_plane.audit.log import AuditLog
 from services.control_plane.collecting import Collector
 from services.control_plane.following import Slots
 from services.control_plane.hub import Hub
@@ -63,6 +64,7 @@ class Context:
     hub: Hub
     slots: Slots
     collector: Collector
+    audit: AuditLog
 
     async def submission(self, caller: Caller) -> Submission:
         """What checks and resolves a posted specification, against the cluster as it is now."""

@@ -42,6 +42,11 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Confirm:
+    """It was handed to Ray, and whoever did so did not live to say it."""
+
+
+@dataclass(frozen=True)
 class Signal:
     """Interrupt the attempt's driver."""
 
@@ -53,7 +58,7 @@ class DeclareLost:
     problem: Problem
 
 
-Decision = Launch | Wait | Signal | DeclareLost | None
+Decision = Launch | Confirm | Wait | Signal | DeclareLost | None
 
 
 def waits_for_room(record: JobRecord, now: datetime) -> bool:
@@ -79,9 +84,11 @@ def decide_attempt(record: JobRecord, observed: Observed) -> Decision:
     if observed.ray is None:
         return Wait(RAY_SILENT) if _is_overdue(record, observed, SAY_AFTER_S) else None
     if Phase.LAUNCHED not in attempt.phases:
+        was_heard = observed.has_heartbeat or attempt.phases.keys() > {Phase.CLAIMED}
+        is_there = was_heard or observed.ray.state is not RayJobState.ABSENT
         if record.state is JobState.STARTING:
-            return Launch()
-        if observed.ray.state is RayJobState.ABSENT:
+            return Confirm() if is_there else Launch()
+        if not is_there:
             return DeclareLost(AttemptLost("stopped before Ray was asked to start it").problem())
     return _decide_launched(record, observed.ray, observed)
 

@@ -5,20 +5,25 @@ import contextlib
 import json
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from redis.asyncio import Redis
 
 from distill.contracts import names
+from distill.contracts.base import now
 from distill.contracts.errors import Conflict
-from distill.contracts.models import JobWeights
 from distill.contracts.records import JobRecord, StudyRecord
-from distill.contracts.scheme import students_of
 from distill.contracts.teachers import TeacherRecord, TeacherVersionState
+from services.control_plane.guarded import guarded
 from services.control_plane.lists import lists_of, place_of
+from services.control_plane.ray_rest import Driver
+from services.control_plane.registry import weights_of
 from services.control_plane.store import Store
 
 TRIES = 3
+REPORT_PATIENCE_S = 600
+"""A report that isn't there so long after its study's end can't be written, and keeps the study from nobody's hands."""
 DELETE = """
 -- Forget records that belong together: all, or none where one has changed since it was looked at.
 -- What still has files is remembered until they are gone.
@@ -47,12 +52,22 @@ return 1
 """
 
 
+Drivers = Callable[[], Awaitable[Sequence[Driver]]]
+
+
+async def nothing_runs() -> Sequence[Driver]:
+    """There is no cluster."""
+    return ()
+
+
 class Deletion:
     """Deletes what has ended and what nothing refers to."""
 
-    def __init__(self, store: Store, redis: Redis) -> None:
+    def __init__(self, store: Store, redis: Redis, *, drivers: Drivers = nothing_runs) -> None:
+        """``drivers`` says what runs attempts; only `sweep` asks it."""
         self._store = store
         self._redis = redis
+        self._drivers = drivers
         self._delete = redis.register_script(DELETE)
 
     async def job(self, identity: str) -> None:
@@ -69,10 +84,27 @@ class Deletion:
         await self._until_unchanged(self._try_study, identity)
 
     async def sweep(self, storage: Path) -> None:
-        """Remove the files of what is deleted; what breaks off is gone on with the next time."""
-        for entry in sorted(str(one) for one in await self._redis.smembers(names.DELETED_KEY)):
-            await asyncio.to_thread(_remove_files, storage, entry)
-            await self._redis.srem(names.DELETED_KEY, entry)
+        """Remove the files of what is deleted; what breaks off holds up nothing else, and is gone on with the next time.
+
+        A job's stay for as long as a driver of it is there, which may still write: `strays` stops it.
+
+        Raises:
+            DependencyDown: Ray doesn't say what runs.
+        """
+        entries = sorted(str(one) for one in await self._redis.smembers(names.DELETED_KEY))
+        driven = {f"job/{driver.job}" for driver in await self._drivers()} if entries else set()
+        for entry in entries:
+            if entry not in driven:
+                await guarded(f"removing the files of {entry}", self._remove_files_of, entry, storage)
+
+    async def jobs_with_files(self) -> list[str]:
+        """The deleted jobs whose files are not yet gone."""
+        entries = [str(one).partition("/") for one in await self._redis.smembers(names.DELETED_KEY)]
+        return [identity for kind, _, identity in entries if kind == "job"]
+
+    async def _remove_files_of(self, entry: str, storage: Path) -> None:
+        await asyncio.to_thread(_remove_files, storage, entry)
+        await self._redis.srem(names.DELETED_KEY, entry)
 
     async def _until_unchanged(self, try_it: Callable[[str], Awaitable[bool]], identity: str) -> None:
         for _ in range(TRIES):
@@ -83,22 +115,26 @@ class Deletion:
     async def _try_job(self, identity: str) -> bool:
         job = await self._store.job(identity)
         _check_ended([job])
-        if job.study and await self._store.studies([job.study]):
+        if job.study and await self._store.stored("study", [job.study]):
             raise Conflict(f"job {job.id} belongs to study {job.study}: delete the study", got=job.study)
         await self._check_free([job], besides=None)
         return await self._remove([job], None)
 
     async def _try_study(self, identity: str) -> bool:
         study = await self._store.study(identity)
-        own = [job for job in (await self._store.children(study)).values() if job.study == study.id]
+        children = list((await self._store.children(study)).values())
+        own = [job for job in children if job.study == study.id]
         _check_ended(own)
-        if study.report is None:
-            raise Conflict(f"the report of study {study.id} is still being written; delete it after that")
+        if study.report is None and not _is_overdue(children):
+            raise Conflict(
+                f"the report of study {study.id} is still being written; delete it after that, or, if that can't be done, "
+                f"{REPORT_PATIENCE_S // 60} minutes after the study's end"
+            )
         await self._check_free(own, besides=study.id)
         return await self._remove(own, study)
 
     async def _check_free(self, jobs: Sequence[JobRecord], *, besides: str | None) -> None:
-        teachers = await self._store.teachers()
+        teachers = await self._store.teachers(complete=True)
         living = await self._store.jobs(await self._store.active("job"))
         studies = await self._all_studies() if any(job.reuse_digest for job in jobs) else []
         for job in jobs:
@@ -112,7 +148,7 @@ class Deletion:
 
     async def _all_studies(self) -> list[StudyRecord]:
         identities = [str(one) for one in await self._redis.zrange(names.index_key("study"), 0, -1)]
-        return await self._store.studies(identities)
+        return await self._store.studies(identities, complete=True)
 
     async def _remove(self, jobs: Sequence[JobRecord], study: StudyRecord | None) -> bool:
         keys, arguments = [names.DELETED_KEY], []
@@ -140,12 +176,17 @@ def users_of(
             if version.state is not TeacherVersionState.REJECTED and job.id in {one.job for one in version.members}:
                 yield f"teacher {teacher.name}@{version.version}"
     for other in jobs:
-        starts = [one.init_from for one in students_of(other.spec.student, other.spec.scheme).values()]
-        if other.after == job.id or job.id in {start.job for start in starts if isinstance(start, JobWeights)}:
+        if other.after == job.id or job.id in weights_of(other):
             yield f"job {other.id}"
     for study in studies:
         if job.id in study.jobs.values():
             yield f"study {study.id}"
+
+
+def _is_overdue(children: Sequence[JobRecord]) -> bool:
+    """Whether the report of a study with these jobs should long be there: a file that it needs is gone."""
+    patience = timedelta(seconds=REPORT_PATIENCE_S)
+    return all(job.ended_at is not None and now() - job.ended_at > patience for job in children)
 
 
 def _check_ended(jobs: Sequence[JobRecord]) -> None:

@@ -14,7 +14,7 @@ PROXY_LOCATION = "HeadOnly"
 """One HTTP proxy, for the door. Fixed at the cluster's first application, as its address is: Serve ignores a later change."""
 
 DOOR_HOST = "127.0.0.1"
-"""There are no API keys yet: nobody but the head node reaches the door."""
+"""The door asks for API keys and speaks no TLS: only the head node reaches it, until something in front speaks TLS."""
 
 
 def needed_applications(jobs: Iterable[JobRecord], reservations: Iterable[Reservation] = ()) -> set[str]:

@@ -84,6 +84,13 @@ class Generations:
 
     async def _tend(self, job: JobRecord, before: JobRecord) -> None:
         teacher = await self._teacher(_teacher_of(job)) if before.state is JobState.SUCCEEDED else None
+        if teacher is not None and teacher.team != job.team:
+            problem = GenerationLost(
+                f"the generations' teacher is to be named {teacher.name}, and another team has a teacher of that name",
+                hint="submit the study again: it gets another name",
+            ).problem()
+            await self._store.append("job", job.id, GenerationMissing(problem=problem, at=now()))
+            return
         match decide_generation(job, before, _version_of(before, teacher), at=now()):
             case Publish():
                 await self._publish(job, before, teacher)

@@ -20,6 +20,13 @@ class Labelled(Stored):
     labels: dict[str, Any] = Field(default_factory=dict)
 
 
+class OfTeacher(Stored):
+    """Of a `ResolvedTeacher`."""
+
+    name: str
+    version: int
+
+
 class JobHead(Stored):
     """Of a `JobRecord`."""
 
@@ -27,12 +34,18 @@ class JobHead(Stored):
     team: str = "default"
     spec: Labelled
     state: JobState = JobState.QUEUED
+    teachers: tuple[OfTeacher, ...] = ()
     created_at: Timestamp
 
     @property
     def labels(self) -> Mapping[str, Any]:
         """The job file's."""
         return self.spec.labels
+
+    @property
+    def taught_by(self) -> set[str]:
+        """Each teacher as ``name@version``."""
+        return {f"{one.name}@{one.version}" for one in self.teachers}
 
 
 class OfStudy(Stored):

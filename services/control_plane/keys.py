@@ -37,6 +37,10 @@ class Keys:
         )  # fmt: skip
         await self._enter(record)
 
+    async def knows(self, identity: str) -> bool:
+        """Whether there is, or was, a key of this id."""
+        return bool(await self._redis.exists(names.key_key(identity)))
+
     async def create(self, spec: KeySpec, *, team: str) -> NewKey:
         """Make a key for the team.
 
@@ -85,10 +89,11 @@ class Keys:
         return await self._change(identity, lambda old, others: revoked(old, others, now()))
 
     async def _enter(self, record: KeyRecord) -> bool:
-        if not await self._redis.set(names.key_key(record.id), record.model_dump_json(), nx=True):
-            return False
-        await self._redis.zadd(names.KEYS_KEY, {record.id: record.created_at.timestamp()}, nx=True)
-        return True
+        async with self._redis.pipeline(transaction=True) as together:
+            together.set(names.key_key(record.id), record.model_dump_json(), nx=True)
+            together.zadd(names.KEYS_KEY, {record.id: record.created_at.timestamp()}, nx=True)
+            is_new, _ = await together.execute()
+        return bool(is_new)
 
     async def _change(self, identity: str, change: Callable[[KeyRecord, Sequence[KeyRecord]], KeyRecord]) -> KeyRecord:
         """Put what ``change`` makes of the key and of all others in its place."""

@@ -5,6 +5,7 @@ import uuid
 from redis.asyncio import Redis
 
 from distill.contracts import names
+from distill.contracts.facts import Fact
 
 LEASE_S = 5.0
 
@@ -14,6 +15,14 @@ HOLD = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+SAY = """
+-- Put a fact into an inbox while the lease is ours. Returns whether it is.
+-- KEYS: lease, inbox; ARGV: our token, the fact as JSON
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('XADD', KEYS[2], '*', 'fact', ARGV[2])
 return 1
 """
 
@@ -33,13 +42,19 @@ class Lease:
     """Of several control planes one acts. Each step asks and prolongs at once, so nobody prolongs another's."""
 
     def __init__(self, redis: Redis) -> None:
+        self._redis = redis
         self._token = uuid.uuid4().hex
         self._hold = redis.register_script(HOLD)
+        self._say = redis.register_script(SAY)
         self._release = redis.register_script(RELEASE)
 
     async def hold(self) -> bool:
         """Take it or prolong it; False where another control plane has it."""
         return bool(await self._hold(keys=[names.RECONCILER_KEY], args=[self._token, int(LEASE_S * 1000)]))
+
+    async def is_ours(self) -> bool:
+        """Whether it is ours now; not prolonged: work beside the rounds doesn't keep the lease of rounds that hang."""
+        return str(await self._redis.get(names.RECONCILER_KEY)) == self._token
 
     async def must_hold(self) -> None:
         """See that it is still ours, right before something is asked of Ray.
@@ -51,6 +66,16 @@ class Lease:
             LeaseLost: another control plane has it.
         """
         if not await self.hold():
+            raise LeaseLost("another control plane acts now")
+
+    async def say(self, kind: names.Kind, identity: str, fact: Fact) -> None:
+        """Put a fact into an inbox that only the one who acts may say, however long this process was stopped before.
+
+        Raises:
+            LeaseLost: another control plane has it.
+        """
+        keys = [names.RECONCILER_KEY, names.inbox_key(kind, identity)]
+        if not await self._say(keys=keys, args=[self._token, fact.model_dump_json()]):
             raise LeaseLost("another control plane acts now")
 
     async def give_up(self) -> None:

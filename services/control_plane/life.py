@@ -129,7 +129,7 @@ def _pause_asked(record: JobRecord, fact: PauseAsked) -> JobRecord:
 def _resume_asked(record: JobRecord, fact: ResumeAsked) -> JobRecord:
     if record.state is not JobState.PAUSED:
         return record
-    wished = record.model_copy(update={"wish": Wish.RUN, "wished_at": fact.at, "not_before": None})
+    wished = record.model_copy(update={"wish": Wish.RUN, "wished_at": fact.at, "not_before": fact.at})
     return _move(wished, JobState.QUEUED, Reason(code="queued", text="waiting for its turn"), fact.at)
 
 
@@ -148,7 +148,7 @@ def _after_generation(record: JobRecord, fact: GenerationReady | GenerationMissi
     if not record.awaits_generation or record.state is not JobState.QUEUED:
         return record
     if isinstance(fact, GenerationReady):
-        taught = record.model_copy(update={"teachers": fact.teachers})
+        taught = record.model_copy(update={"teachers": fact.teachers, "not_before": fact.at})
         return _reason(taught, Reason(code="queued", text="waiting for its turn"), fact.at)
     reason = Reason(code=fact.problem.code, text=fact.problem.message)
     return _move(record, JobState.CANCELLED if fact.cancelled else JobState.FAILED, reason, fact.at)

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from distill.contracts import names
 from distill.contracts.names import Kind
-from distill.contracts.records import JobRecord, StudyRecord
+from distill.contracts.records import StudyRecord
 from services.control_plane import scripts
 from services.control_plane.heads import Shown, StoredJob, StudyHead, read_jobs, view_of_study
 from services.control_plane.lists import (
@@ -15,16 +15,17 @@ from services.control_plane.lists import (
     decode_cursor,
     encode_cursor,
     identity_at,
+    identity_of,
     lists_of,
     place_of,
     state_lists,
 )
-from services.control_plane.store import Store
+from services.control_plane.store import Record, Store
 from services.control_plane.views import study_state
 
 log = logging.getLogger(__name__)
 
-LISTS_VERSION = "1"
+LISTS_VERSION = "2"
 """Of what `lists_of` says: another one makes every list anew at the next start."""
 AT_ONCE = 1000
 """Places of one list that are looked for in the others, in one go."""
@@ -73,7 +74,7 @@ class Listing:
         """Put every record into its lists, unless that was done before. Safe beside writers, and beside itself."""
         if await self._redis.get(names.LISTED_KEY) == LISTS_VERSION:
             return
-        kinds: tuple[Kind, ...] = ("job", "study")
+        kinds: tuple[Kind, ...] = ("job", "study", "teacher")
         for kind in kinds:
             identities = [str(one) for one in await self._redis.zrange(names.index_key(kind), 0, -1)]
             for first in range(0, len(identities), AT_ONCE):
@@ -90,17 +91,19 @@ class Listing:
                     within = lists_of(record)
                     others = sorted(set(state_lists(record.team)) - set(within)) if kind == "job" else []
                     await self._list(
-                        keys=[names.record_key(kind, record.id), *within, *others],
+                        keys=[names.record_key(kind, identity_of(record)), *within, *others],
                         args=[record.revision, place_of(record), len(within)],
                         client=asking,
                     )
                 listed = await asking.execute()
-            left = [record.id for record, is_listed in zip(records, listed, strict=True) if not is_listed]
+            left = [identity_of(record) for record, is_listed in zip(records, listed, strict=True) if not is_listed]
 
-    async def _readable(self, kind: Kind, identities: Sequence[str]) -> Sequence[JobRecord | StudyRecord]:
-        read = self._store.jobs if kind == "job" else self._store.studies
+    async def _readable(self, kind: Kind, identities: Sequence[str]) -> Sequence[Record]:
+        read: dict[Kind, Callable[[Sequence[str]], Awaitable[Sequence[Record]]]] = {
+            "job": self._store.jobs, "study": self._store.studies, "teacher": self._store.teachers_named,
+        }  # fmt: skip
         try:
-            return await read(identities)
+            return await read[kind](identities)
         except ValueError:
             if len(identities) == 1:
                 log.exception("the record of %s %s can't be read; it is in no list", kind, identities[0])
@@ -172,6 +175,8 @@ class Listing:
         found = []
         for study, text in zip(studies, texts, strict=True):
             children = {key: jobs[job] for key, job in study.jobs.items() if job in jobs}
+            if not children:  # deleted, with its jobs, since its own record was read
+                continue
             state = study_state({key: job.head for key, job in children.items()})
             if wanted.matches(study, state):
                 found.append((place_of(study), view_of_study(study, text, state, children)))

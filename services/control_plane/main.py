@@ -11,8 +11,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from distill.contracts import names
+from distill.contracts.audit import ServiceDid
+from distill.contracts.base import now
 from distill.journal.keys import KnownKeys
 from services.control_plane import problems
+from services.control_plane.audit.log import AuditLog
+from services.control_plane.audit.requests import Audited, ask
 from services.control_plane.authentication import Authentication
 from services.control_plane.collecting import Collector
 from services.control_plane.connections import open_redis
@@ -28,7 +32,19 @@ from services.control_plane.rate import Rates, spend
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
-from services.control_plane.routes import garbage, health, jobs, keys, reservations, studies, teachers, teams, usage
+from services.control_plane.routes import (
+    audit,
+    garbage,
+    health,
+    jobs,
+    keys,
+    plans,
+    reservations,
+    studies,
+    teachers,
+    teams,
+    usage,
+)
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store, read_streams
 from services.control_plane.webhooks.outbox import Webhooks
@@ -69,15 +85,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         BodyLimit, max_bytes=settings.max_body_bytes, max_held_bytes=settings.max_held_bytes, read_s=settings.body_s
     )
+    app.add_middleware(Audited)
     app.add_middleware(Authentication)  # the last that is added is the first that is asked
     problems.install(app)
+    app.state.looked = health.Looked()
     app.state.rates = Rates(rate=settings.requests_per_s, burst=settings.requests_at_once)
     app.include_router(health.router)
     for router in (
-        jobs.router, studies.router, teachers.router, reservations.router, usage.router, teams.router, keys.router,
-        garbage.router,
+        jobs.router, studies.router, plans.router, teachers.router, reservations.router, usage.router, usage.of_all,
+        teams.router, keys.router, garbage.router, audit.router, audit.verifying,
     ):  # fmt: skip
-        app.include_router(router, responses=problems.documented(401, 403), dependencies=[Depends(spend)])
+        app.include_router(router, responses=problems.documented(401, 403), dependencies=[Depends(spend), Depends(ask)])
     return app
 
 
@@ -89,9 +107,10 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
     await store.check_schema()
     listing = Listing(store, redis)
     await listing.make_lists()
+    audited = AuditLog(redis, settings.node.storage)
+    await audited.take_up()
     keys = Keys(redis)
-    if settings.admin_key is not None:
-        await keys.enter_first(settings.admin_key, team=TEAM)
+    await _let_operator_in(settings, keys, audited)
     ray = RayRest(settings.ray_dashboard, settings.ray_token_path)
     reserved = Reservations(redis, door=settings.door)
     webhooks = _webhooks(settings, store, redis)
@@ -104,9 +123,10 @@ async def _running(settings: Settings) -> AsyncIterator[Context]:
     context = Context(
         settings=settings, redis=redis, blocking_redis=blocking, store=store, keys=keys, listing=listing,
         once=Once(redis), ray=ray, reservations=reserved, reconciler=reconciler, collector=collector, hub=Hub(blocking),
-        slots=Slots(of_all=settings.max_streams, of_team=settings.max_team_streams),
+        audit=audited, slots=Slots(of_all=settings.max_streams, of_team=settings.max_team_streams),
     )  # fmt: skip
     tasks = [asyncio.create_task(reconciler.run()), asyncio.create_task(_apply_for_ever(store, blocking, reconciler))]
+    tasks.append(asyncio.create_task(reconciler.run_tidying()))
     tasks.append(asyncio.create_task(collector.run(reconciler.acts)))
     try:
         yield context
@@ -126,6 +146,14 @@ def _webhooks(settings: Settings, store: Store, redis: Redis) -> Webhooks | None
     if settings.webhook_secret_path is None:
         return None
     return Webhooks(store, redis, settings.webhook_hosts, read_secret(settings.webhook_secret_path))
+
+
+async def _let_operator_in(settings: Settings, keys: Keys, audited: AuditLog) -> None:
+    first = settings.admin_key
+    if first is not None and not await keys.knows(first.id):
+        details: dict[str, str | int] = {"key": first.id, "team": TEAM}
+        await audited.append(ServiceDid(at=now(), what="operator_key", details=details))
+        await keys.enter_first(first, team=TEAM)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -1,8 +1,8 @@
-"""What replicas wrote of themselves: how loaded each is, and what each team had of each teacher. Read, never written here."""
+"""What was measured: how loaded each replica is, and what each team had of teachers, cluster and storage. Only read here."""
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from distill.contracts import names
-from distill.contracts.pool import ReplicaLoad, TeacherUsage, TeamUsage
+from distill.contracts.pool import ReplicaLoad, StorageUsage, TeamUsage
+from services.control_plane.held import STUDENTS
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +29,20 @@ async def read_loads(redis: Redis, applications: Iterable[str], *, now: datetime
     return {name: _living(texts, now) for name, texts in zip(asked, said, strict=True)}
 
 
-async def read_usage(redis: Redis, team: str, month: str) -> TeamUsage:
-    """What the team had in that month, such as ``2026-11``; of no teacher where it had nothing."""
-    found: Any = await redis.hgetall(names.usage_key(team, month))
-    return TeamUsage(team=team, month=month, teachers=_by_teacher(found))
+async def read_usage(redis: Redis, teams: Sequence[str], month: str) -> list[TeamUsage]:
+    """What each team had in that month, such as ``2026-11``; nothing where it had nothing."""
+    async with redis.pipeline(transaction=False) as asking:
+        for team in teams:
+            asking.hgetall(names.usage_key(team, month))
+            asking.hget(names.storage_key(month), team)
+        found = await asking.execute()
+    return [_usage(*one, month) for one in zip(teams, found[::2], found[1::2], strict=True)]
+
+
+async def teams_on_storage(redis: Redis, month: str) -> set[str]:
+    """The teams whose storage was measured in that month."""
+    found: Any = await redis.hkeys(names.storage_key(month))
+    return {str(team) for team in found}
 
 
 def _living(texts: Iterable[str], now: datetime) -> list[ReplicaLoad]:
@@ -44,9 +55,14 @@ def _living(texts: Iterable[str], now: datetime) -> list[ReplicaLoad]:
     return [load for load in loads if now - load.at < timedelta(seconds=SILENT_S)]
 
 
-def _by_teacher(sums: Mapping[str, str]) -> tuple[TeacherUsage, ...]:
+def _usage(team: str, sums: Mapping[str, str], storage: str | None, month: str) -> TeamUsage:
     figures: dict[str, dict[str, str]] = defaultdict(dict)
     for field, total in sums.items():
-        teacher, _, figure = field.partition("|")
-        figures[teacher][figure] = total
-    return tuple(TeacherUsage.model_validate({"teacher": teacher, **figures[teacher]}) for teacher in sorted(figures))
+        whose, _, figure = field.partition("|")
+        figures[whose][figure] = total
+    students = figures.pop(STUDENTS, {})
+    teachers = [{"teacher": teacher, **figures[teacher]} for teacher in sorted(figures)]
+    return TeamUsage.model_validate({
+        "team": team, "month": month, "teachers": teachers, "students": students,
+        "storage": None if storage is None else StorageUsage.model_validate_json(storage),
+    })  # fmt: skip

@@ -1,6 +1,7 @@
 """The queue of jobs, made to follow what `scheduling` decides: jobs are claimed, the others learn what they wait for."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from distill.contracts import names
@@ -14,7 +15,7 @@ from services.control_plane.decisions import backs_off, needs
 from services.control_plane.deployment import applications_of, served_versions, size_of
 from services.control_plane.guarded import guarded
 from services.control_plane.ray_rest import ClusterResources
-from services.control_plane.scheduling.jobs import Job, Ledger, Start, Team, Wait
+from services.control_plane.scheduling.jobs import Decisions, Job, Ledger, Start, Team, Wait
 from services.control_plane.scheduling.policy import decide
 from services.control_plane.store import Store
 from services.control_plane.teams import Teams
@@ -27,6 +28,24 @@ SAY_AGAIN_S = 30.0
 
 MOST_A_ROUND = 50
 """So many jobs are told something in one round, from the head of the queue on; the others in the next."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the policy is told."""
+
+    waiting: Sequence[Job]
+    ledger: Ledger
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What the policy would decide of the queue as it is now, with jobs that nobody has submitted."""
+
+    view: View
+    decided: Decisions
+    deployed: Mapping[str, int]
+    """Application -> its replicas, of what is served."""
 
 
 class Queue:
@@ -55,25 +74,39 @@ class Queue:
             deployed: application -> its replicas, of each teacher that is on the cluster.
             total: what the cluster has; None while Ray doesn't answer.
         """
-        waiting = {job.id: job for job in jobs if job.state is JobState.QUEUED and not job.awaits_generation}
+        waiting = {job.id: job for job in jobs if is_in_queue(job)}
         if not waiting:
             await self._teams.keep_accounts(None)
             return
-        sizes = _fewest_sizes(teachers)
         moment = now()
-        running = [_as_job(job, sizes, moment) for job in jobs if job.state.has_attempt]
-        reserved = {names.application(one.teacher.name, one.teacher.version) for one in reservations}
-        pinned = {name: sizes[name] for name in sorted(reserved & sizes.keys())}
-        there = {name: size for job in running for name, size in job.teachers.items()} | pinned
-        there |= _served(deployed, teachers)
-        ledger = Ledger(total, running, there, pinned, await self._granted(), await self._teams.accounts())
-        decided = decide([_as_job(job, sizes, moment) for job in waiting.values()], ledger, moment)
-        if decided.accounts != ledger.accounts:
+        view = await self.view(jobs, teachers, reservations, deployed=deployed, total=total, moment=moment)
+        decided = decide(view.waiting, view.ledger, moment)
+        if decided.accounts != view.ledger.accounts:
             await self._teams.keep_accounts(decided.accounts)
         for identity, decision in decided.of_jobs.items():
             if isinstance(decision, Start):
                 await guarded(f"starting {identity}", self._attempts.claim, waiting[identity])
         await self._tell(waiting, decided.of_jobs)
+
+    async def view(
+        self,
+        jobs: Sequence[JobRecord],
+        teachers: Sequence[TeacherRecord],
+        reservations: Sequence[Reservation],
+        *,
+        deployed: Mapping[str, int],
+        total: ClusterResources | None,
+        moment: datetime,
+    ) -> "View":
+        """What the policy decides on; the arguments are those of `follow`."""
+        sizes = fewest_sizes(teachers)
+        reserved = [as_reserved(one, sizes) for one in reservations]
+        running = [*(_as_job(job, sizes, moment) for job in jobs if job.state.has_attempt), *reserved]
+        pinned = {name: size for one in reserved for name, size in one.teachers.items()}
+        there = {name: size for job in running for name, size in job.teachers.items()} | pinned
+        there |= _served(deployed, teachers)
+        ledger = Ledger(total, running, there, pinned, await self._granted(), await self._teams.accounts())
+        return View([_as_job(job, sizes, moment) for job in jobs if is_in_queue(job)], ledger)
 
     async def _granted(self) -> dict[str, Team]:
         return {
@@ -89,6 +122,11 @@ class Queue:
             assert wait.reason is not None  # noqa: S101 - else it were no news
             fact = QueueReason(code=wait.reason.code, text=wait.reason.text, at=moment)
             await self._store.append("job", job.id, fact)
+
+
+def is_in_queue(job: JobRecord) -> bool:
+    """Whether the policy decides on it: it waits, and not for the generation before it."""
+    return job.state is JobState.QUEUED and not job.awaits_generation
 
 
 def is_news(job: JobRecord, wait: Wait, moment: datetime) -> bool:
@@ -112,11 +150,32 @@ def _as_job(record: JobRecord, sizes: Mapping[str, ClusterResources], moment: da
         teachers={name: sizes[name] for name in sorted(applications_of([record])) if name in sizes},
         rows_per_s=record.spec.answers.rows_per_s,
         priority=record.priority,
-        not_before=record.not_before if backs_off(record, moment) else None,
+        not_before=_not_before(record, moment),
     )
 
 
-def _fewest_sizes(teachers: Iterable[TeacherRecord]) -> dict[str, ClusterResources]:
+def as_reserved(reservation: Reservation, sizes: Mapping[str, ClusterResources]) -> Job:
+    """A reservation as the policy sees it: a job without workers, that asks a teacher."""
+    application = names.application(reservation.teacher.name, reservation.teacher.version)
+    return Job(
+        id=reservation.id,
+        team=reservation.team,
+        created_at=reservation.created_at,
+        takes=ClusterResources(),
+        num_workers=0,
+        teachers={application: sizes[application]} if application in sizes else {},
+        rows_per_s=reservation.rows_per_s,
+    )
+
+
+def _not_before(record: JobRecord, moment: datetime) -> datetime | None:
+    """Until when it backs off, or since when it is back in the queue; not what a clock that stepped back left."""
+    at = record.not_before
+    return at if at is not None and (at <= moment or backs_off(record, moment)) else None
+
+
+def fewest_sizes(teachers: Iterable[TeacherRecord]) -> dict[str, ClusterResources]:
+    """Application -> what the fewest replicas take that it may have."""
     return {
         name: size_of(version.resources, version.resources.replicas)
         for name, (_, version) in served_versions(teachers).items()

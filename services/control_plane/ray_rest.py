@@ -1,7 +1,6 @@
 """Ray's dashboard over REST: jobs, applications, and what the cluster has. The control plane is never a Ray driver."""
 
 import asyncio
-import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,11 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from distill.contracts.errors import DependencyDown
+from services.loopback import is_on_loopback
 
 TIMEOUT_S = 20.0
 """Of a whole request, however slowly the answer trickles in."""
@@ -90,7 +89,8 @@ class RayRest:
     def __init__(self, base_url: str, token_path: Path | None) -> None:
         self._token_path = token_path
         self._is_guarded = is_on_loopback(base_url)
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_S)
+        # a proxy of the environment would be shown the token
+        self._http = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_S, trust_env=False)
 
     async def close(self) -> None:
         """Close connections."""
@@ -182,9 +182,7 @@ class RayRest:
     ) -> httpx.Response:
         if not self._is_guarded:
             await self._see_that_it_is_guarded()
-        headers = (
-            {} if self._token_path is None else {"Authorization": f"Bearer {self._token_path.read_text().strip()}"}
-        )
+        headers = self._token()
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 response = await self._http.request(method, path, json=json, params=params, headers=headers)
@@ -195,6 +193,17 @@ class RayRest:
         raise DependencyDown(
             f"Ray's dashboard answered {response.status_code} to {method} {path}: {response.text[:500]}"
         )
+
+    def _token(self) -> dict[str, str]:
+        """The header that shows Ray's token, read anew each time: the operator may change it. Raises DependencyDown."""
+        if self._token_path is None:
+            return {}
+        try:
+            return {"Authorization": f"Bearer {self._token_path.read_text(encoding='ascii').strip()}"}
+        except (OSError, UnicodeDecodeError) as error:
+            raise DependencyDown(
+                f"Ray's token can't be read from {self._token_path}, which RAY_AUTH_TOKEN_PATH names: {error}"
+            ) from error
 
     async def _see_that_it_is_guarded(self) -> None:
         """Raises DependencyDown where a dashboard that others can reach asks nobody for a token."""
@@ -208,15 +217,6 @@ class RayRest:
                 hint="start Ray with RAY_AUTH_MODE=token, or reach it on loopback",
             )
         self._is_guarded = response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
-
-
-def is_on_loopback(url: str) -> bool:
-    """Whether only this machine can reach the server at ``url``."""
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from distill.contracts.base import now
 from distill.contracts.errors import DependencyDown
 from distill.contracts.facts import StudyReported
-from distill.contracts.records import JobState, StudyRecord
+from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 from services.control_plane.active_jobs import ActiveJobs
 from services.control_plane.attempts import Attempts
@@ -24,10 +24,12 @@ from services.control_plane.generations import Generations
 from services.control_plane.guarded import guarded
 from services.control_plane.lease import Lease
 from services.control_plane.pool import Pool
-from services.control_plane.queue import Queue
+from services.control_plane.queue import Foreseen, Queue
 from services.control_plane.ray_rest import ClusterResources, RayRest
 from services.control_plane.replicas import Replicas
 from services.control_plane.reservations import Reservations
+from services.control_plane.scheduling.jobs import Ledger
+from services.control_plane.scheduling.policy import decide
 from services.control_plane.store import Store
 from services.control_plane.strays import Strays
 from services.control_plane.teams import Teams
@@ -65,12 +67,13 @@ class Reconciler:
         self._jobs = ActiveJobs(store)
         self._attempts = Attempts(store, redis, ray, self._lease, storage=storage)
         self._queue = Queue(store, Teams(redis), self._attempts)
-        self._deletion = Deletion(store, redis)
-        self._strays = Strays(store, ray, self._lease)
+        self._deletion = Deletion(store, redis, drivers=ray.drivers)
+        self._strays = Strays(store, ray, self._lease, self._deletion)
         self._generations = Generations(store)
         self._pool = Pool(store, ray, Replicas(redis), self._lease, idle_s=teacher_idle_s, door_port=door_port)
         self._woken = asyncio.Event()
-        self._resources: tuple[float, ClusterResources] | None = None
+        self._resources: tuple[float, ClusterResources | None] | None = None
+        self._asking = asyncio.Lock()
 
     def wake(self) -> None:
         """Something changed: begin a round now."""
@@ -102,32 +105,67 @@ class Reconciler:
         await guarded("starting jobs", self._start_queued)
         await asyncio.gather(*(guarded(f"teacher {one.name}", self._pool.tend_checks, one) for one in teachers))
         await guarded("deploying teachers", self._deploy, teachers)
-        await guarded("files of what is deleted", self._deletion.sweep, self._storage)
         await guarded("drivers that nobody waits for", self._strays.tend)
+
+    async def run_tidying(self) -> None:
+        """Tidy up until cancelled, beside the rounds: no job that is to stop waits for a large folder or a report."""
+        while True:
+            await asyncio.sleep(ROUND_S)
+            await guarded("tidying up", self.tidy)
+
+    async def tidy(self) -> None:
+        """Remove the files of what is deleted and write the reports that are due, if this control plane holds the lease."""
+        if not await self.acts():
+            return
+        await guarded("files of what is deleted", self._deletion.sweep, self._storage)
         studies = await self._store.studies(await self._store.active("study"))
         for study in studies:
             await guarded(f"the report of {study.id}", self._report, study)
 
     async def acts(self) -> bool:
         """Whether this control plane is the one that acts."""
-        return await self._lease.hold()
+        return await self._lease.is_ours()
 
     async def give_up_lease(self) -> None:
         """Let another control plane act at once."""
         await self._lease.give_up()
 
     async def resources(self) -> ClusterResources | None:
-        """What the cluster has in all; None while Ray doesn't answer, or doesn't know its nodes yet."""
-        if self._resources is None or time.monotonic() - self._resources[0] > RESOURCES_AGE_S:
-            try:
-                found = await self._ray.resources()
-            except DependencyDown as error:
-                log.warning("%s", error)
-                return None
-            if found.cpus == 0:
-                return None
-            self._resources = (time.monotonic(), found)
-        return self._resources[1]
+        """What the cluster has in all; None while Ray doesn't answer, or doesn't know its nodes yet.
+
+        While it hangs one caller at a time waits for it, mostly the round; the others have its silence told at once.
+        """
+        was_silent = self._resources is not None and self._resources[1] is None
+        if was_silent and self._asking.locked():
+            return None
+        async with self._asking:
+            if self._resources is None or time.monotonic() - self._resources[0] > RESOURCES_AGE_S:
+                try:
+                    found = await self._ray.resources()
+                except DependencyDown as error:
+                    log.warning("%s", error)
+                    self._resources = (time.monotonic(), None)
+                    return None
+                self._resources = (time.monotonic(), found) if found.cpus else None
+            return None if self._resources is None else self._resources[1]
+
+    async def ledger(self) -> Ledger:
+        """What there is and who has it, as the queue's policy would be told now; teachers that idle are left out."""
+        jobs, teachers, reservations = (
+            await self._jobs.read(), await self._store.teachers(), await self._reservations.living()
+        )  # fmt: skip
+        total = await self.resources()
+        return (await self._queue.view(jobs, teachers, reservations, deployed={}, total=total, moment=now())).ledger
+
+    async def foresee(self, new: Sequence[JobRecord]) -> Foreseen:
+        """What would be decided now if these jobs were in the queue too; nothing is changed."""
+        jobs, teachers, total = await self._jobs.read(), await self._store.teachers(), await self.resources()
+        deployed = {} if total is None else await self._ray.applications()
+        reservations, moment = await self._reservations.living(), now()
+        view = await self._queue.view(
+            [*jobs, *new], teachers, reservations, deployed=deployed, total=total, moment=moment
+        )
+        return Foreseen(view, decide(view.waiting, view.ledger, moment), deployed)
 
     async def _start_queued(self) -> None:
         jobs = await self._jobs.read()

@@ -15,8 +15,10 @@ from distill.contracts.facts import (
 )
 from distill.contracts.job import TeacherUse
 from distill.contracts.measures import Snapshot
+from distill.contracts.models import JobWeights
 from distill.contracts.pool import Reservation
 from distill.contracts.records import JobRecord, StudyRecord
+from distill.contracts.scheme import students_of
 from distill.contracts.teachers import (
     CheckedMember,
     ResolvedTeacher,
@@ -29,12 +31,17 @@ DELETABLE = frozenset({TeacherVersionState.READY, TeacherVersionState.REJECTED})
 
 
 def apply_teacher_fact(record: TeacherRecord, fact: TeacherFact) -> TeacherRecord:
-    """Return the record after ``fact``; the same record if the fact is stale."""
+    """Return the record after ``fact``; the same record if the fact is stale, or means a version that isn't there.
+
+    A check that began before a backup was restored gives its verdict of a version that the record knows nothing of.
+    """
+    if isinstance(fact, VersionCreated):
+        if fact.version.version != len(record.versions) + 1:
+            return record
+        return record.model_copy(update={"versions": (*record.versions, fact.version), "updated_at": fact.at})
+    if fact.version not in {version.version for version in record.versions}:
+        return record
     match fact:
-        case VersionCreated(version=version):
-            if version.version != len(record.versions) + 1:
-                return record
-            return record.model_copy(update={"versions": (*record.versions, version), "updated_at": fact.at})
         case VersionChecked(version=number, manifest=manifest):
             checked = _replace(record, number, state=TeacherVersionState.READY, manifest=manifest)
             alias = find_version(record, number).alias
@@ -86,6 +93,12 @@ def uses_of(
     kinds = (("job", learning), ("reservation", asking))
     counted = [f"{len(found)} {kind}{'s' if len(found) > 1 else ''}" for kind, found in kinds if found]
     return [*aliases, *counted]
+
+
+def weights_of(job: JobRecord) -> list[str]:
+    """The jobs from whose weights it, or a peer of it, begins, each once."""
+    starts = [one.init_from for one in students_of(job.spec.student, job.spec.scheme).values()]
+    return list(dict.fromkeys(start.job for start in starts if isinstance(start, JobWeights)))
 
 
 def resolve(use: TeacherUse, version: TeacherVersion) -> ResolvedTeacher:

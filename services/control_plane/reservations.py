@@ -1,5 +1,6 @@
 """Reservations: promises to keep a teacher there for a training loop of one's own. Each ends by itself unless renewed."""
 
+import asyncio
 import secrets
 from datetime import timedelta
 
@@ -25,6 +26,8 @@ class Reservations:
         self._redis = redis
         self._reserve = redis.register_script(scripts.RESERVE)
         self._door = door
+        self.one_at_a_time = asyncio.Lock()
+        """Whoever looks whether there is room for one keeps it before another looks."""
 
     def new(self, teacher: ResolvedTeacher, *, team: str, rows_per_s: float) -> Reservation:
         """One that begins now, and isn't kept yet."""

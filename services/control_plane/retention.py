@@ -52,6 +52,8 @@ class Policy(Spec):
     artifacts: float | None = Field(default=None, gt=0)
     answers: float | None = Field(default=14, gt=0)
     orphans: float | None = Field(default=7, gt=0)
+    audit: float | None = Field(default=30, gt=0)
+    """Of an entry of the audit log in Redis; then it moves to a file, and stays."""
 
     def days(self, sort: Sort) -> float | None:
         """For how long this sort is kept."""

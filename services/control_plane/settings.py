@@ -1,6 +1,5 @@
 """What the control plane's environment tells it; read once, at start."""
 
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -12,11 +11,13 @@ from distill.contracts import names
 from distill.contracts.base import Spec
 from distill.contracts.errors import InvalidSpec
 from distill.contracts.keys import KeyHash
-from distill.contracts.settings import NodeSettings, listed
+from distill.contracts.settings import NodeSettings, listed, number
 from services.control_plane.deployment import DOOR_HOST
-from services.control_plane.ray_rest import is_on_loopback
 from services.control_plane.retention import Policy
 from services.control_plane.webhooks.hosts import NOBODY, AllowedHosts
+from services.loopback import is_on_loopback
+
+MAX_PORT = 65535
 
 
 class Settings(Spec):
@@ -70,7 +71,7 @@ class Settings(Spec):
         Raises:
             KeyError: a variable without a default is not set.
             InvalidSpec: the key's hash is none, Ray's dashboard is on another machine and no token for it is given,
-                webhooks are allowed and can't be signed, or a number of days is none.
+                webhooks are allowed and can't be signed, or a number is none, or out of its bounds.
         """
         token = environment.get("RAY_AUTH_TOKEN_PATH")
         refuse_unguarded(environment["STILLHOUSE_RAY_DASHBOARD"], has_token=bool(token))
@@ -88,15 +89,15 @@ class Settings(Spec):
             ray_token_path=Path(token) if token else None,
             admin_key=_key_hash(environment.get("STILLHOUSE_ADMIN_KEY_HASH", "")),
             host=environment.get("STILLHOUSE_HOST") or "127.0.0.1",
-            port=int(environment.get("STILLHOUSE_PORT", "8470")),
-            teacher_idle_s=float(environment.get("STILLHOUSE_TEACHER_IDLE_S", "120")),
-            door_port=int(environment.get("STILLHOUSE_DOOR_PORT", "8471")),
-            requests_per_s=float(environment.get("STILLHOUSE_REQUESTS_PER_S", "500")),
-            requests_at_once=float(environment.get("STILLHOUSE_REQUESTS_AT_ONCE", "5000")),
+            port=number(environment, "STILLHOUSE_PORT", 8470, least=0, most=MAX_PORT),
+            teacher_idle_s=number(environment, "STILLHOUSE_TEACHER_IDLE_S", 120.0, least=0.0),
+            door_port=number(environment, "STILLHOUSE_DOOR_PORT", 8471, least=1, most=MAX_PORT),
+            requests_per_s=number(environment, "STILLHOUSE_REQUESTS_PER_S", 500.0, least=1.0),
+            requests_at_once=number(environment, "STILLHOUSE_REQUESTS_AT_ONCE", 5000.0, least=1.0),
             webhook_hosts=told,
             webhook_secret_path=Path(secret) if secret else None,
-            max_streams=int(environment.get("STILLHOUSE_MAX_STREAMS", "2000")),
-            max_team_streams=int(environment.get("STILLHOUSE_MAX_TEAM_STREAMS", "500")),
+            max_streams=number(environment, "STILLHOUSE_MAX_STREAMS", 2000, least=1),
+            max_team_streams=number(environment, "STILLHOUSE_MAX_TEAM_STREAMS", 500, least=1),
             keep=_policy(environment),
         )
 
@@ -108,32 +109,15 @@ KEEP_DAYS = {
     "artifacts": "STILLHOUSE_KEEP_ARTIFACTS_DAYS",
     "answers": "STILLHOUSE_KEEP_ANSWERS_DAYS",
     "orphans": "STILLHOUSE_KEEP_ORPHANS_DAYS",
+    "audit": "STILLHOUSE_KEEP_AUDIT_DAYS",
 }
 
 
 def _policy(environment: Mapping[str, str]) -> Policy:
     """What these variables say; 0 is for ever."""
-    days: dict[str, float | None] = {}
-    for sort, variable in KEEP_DAYS.items():
-        text = environment.get(variable, "")
-        if text:
-            days[sort] = _days(variable, text) or None
-    return Policy(**days)
-
-
-def _days(variable: str, text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = -1.0
-    if 0 <= days < math.inf:
-        return days
-    raise InvalidSpec(
-        f"{variable} is {text!r}, and no number of days",
-        field=variable,
-        expected="a number of days, such as 30 or 0.5; 0 keeps for ever",
-        got=text,
-    )
+    usual = {sort: float(Policy.model_fields[sort].default or 0) for sort in KEEP_DAYS}
+    found = {sort: number(environment, KEEP_DAYS[sort], days, least=0.0) or None for sort, days in usual.items()}
+    return Policy(**found)
 
 
 def refuse_unguarded(dashboard: str, *, has_token: bool) -> None:

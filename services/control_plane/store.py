@@ -1,9 +1,11 @@
 """Records in Redis: read them, make them, and apply what their inboxes hold. Nothing else writes a record."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from distill.contracts import names
@@ -15,8 +17,9 @@ from distill.contracts.names import Kind
 from distill.contracts.records import JobRecord, JobState, StudyRecord, Wish
 from distill.contracts.teachers import TeacherRecord
 from services.control_plane import scripts
+from services.control_plane.held import Addition, additions_of
 from services.control_plane.life import apply_fact
-from services.control_plane.lists import lists_of, place_of, state_list
+from services.control_plane.lists import identity_of, lists_of, place_of
 from services.control_plane.migrations import bring_up_to_date
 from services.control_plane.once import KEPT_MS, UNKEPT, Kept, in_progress
 from services.control_plane.registry import apply_study_fact, apply_teacher_fact
@@ -24,6 +27,11 @@ from services.control_plane.registry import apply_study_fact, apply_teacher_fact
 log = logging.getLogger(__name__)
 
 Record = JobRecord | StudyRecord | TeacherRecord
+Read = TypeVar("Read", bound=Stored)
+
+
+class BaselineGone(Exception):
+    """A job that a study was to reuse is deleted at this very moment: resolved again, the study is another one."""
 
 
 class Store:
@@ -63,18 +71,28 @@ class Store:
         found = {job.id: job for job in await self.jobs(list(study.jobs.values()))}
         return {key: found[job] for key, job in study.jobs.items() if job in found}
 
-    async def studies(self, identities: Sequence[str]) -> list[StudyRecord]:
-        """The studies' records, in order."""
-        return [StudyRecord.model_validate_json(text) for text in await self.texts("study", identities)]
+    async def studies(self, identities: Sequence[str], *, complete: bool = False) -> list[StudyRecord]:
+        """The studies' records, in order; those that are gone are left out.
+
+        One that can't be read is logged and left out too, so that it holds up no other: unless the list is to be
+        ``complete``, for who must know all that refers to something; then it raises ValidationError.
+        """
+        found = await self.stored("study", identities)
+        return list(_all_of(StudyRecord, found) if complete else _readable(StudyRecord, found))
 
     async def texts(self, kind: Kind, identities: Sequence[str]) -> list[str]:
         """The records' JSON as it is stored, in order; those that are gone are left out."""
         return list((await self.stored(kind, identities)).values())
 
-    async def teachers(self) -> list[TeacherRecord]:
-        """Every teacher."""
+    async def teachers(self, *, complete: bool = False) -> list[TeacherRecord]:
+        """Every teacher; of those that can't be read as `studies`."""
         identities = [str(one) for one in await self._redis.zrange(names.index_key("teacher"), 0, -1)]
-        return [TeacherRecord.model_validate_json(text) for text in await self.texts("teacher", identities)]
+        found = await self.stored("teacher", identities)
+        return list(_all_of(TeacherRecord, found) if complete else _readable(TeacherRecord, found))
+
+    async def teachers_named(self, identities: Sequence[str]) -> list[TeacherRecord]:
+        """The teachers' records, in order; those that are not there, or can't be read, are left out."""
+        return list(_readable(TeacherRecord, await self.stored("teacher", identities)))
 
     async def active(self, kind: Kind) -> list[str]:
         """Identities whose records still need care, sorted."""
@@ -94,6 +112,7 @@ class Store:
 
         Raises:
             Conflict: one of the identities exists.
+            BaselineGone: a job that the study was to reuse is deleted.
             InProgress: the request was thought dead, and another one with its key has taken its place.
         """
         keys: list[str] = []
@@ -116,7 +135,8 @@ class Store:
             ]
         records: list[JobRecord | StudyRecord] = [*([study] if study else []), *jobs]
         lists = [(key, place_of(record)) for record in records for key in lists_of(record)]
-        if not await self._make(answer, keys, args, lists):
+        needed = [names.record_key("job", job) for job in _reused(study, jobs).values()] if study else []
+        if not await self._make(answer, keys, args, lists, needed):
             taken = ", ".join(job.id for job in jobs)
             raise Conflict(f"one of {taken} exists already, and nothing was stored; submit again")
 
@@ -129,7 +149,8 @@ class Store:
         """
         keys = [*_record_keys("teacher", teacher.name), names.events_key("teacher", teacher.name), "", "", ""]
         args: list[str | float] = [teacher.model_dump_json(), teacher.created_at.timestamp(), teacher.name, "", "", ""]
-        if not await self._make(answer, keys, args, []):
+        lists = [(key, place_of(teacher)) for key in lists_of(teacher)]
+        if not await self._make(answer, keys, args, lists):
             raise Conflict(
                 f"a teacher named {teacher.name} exists already; publish a new version of it, if it is your team's",
                 field="name",
@@ -164,26 +185,35 @@ class Store:
             changed += await self._apply_entry(kind, _parse(kind, str(stored)), *entries[0])
 
     async def _make(
-        self, answer: Kept, keys: Sequence[str], args: Sequence[str | float], lists: Sequence[tuple[str, str]]
+        self,
+        answer: Kept,
+        keys: Sequence[str],
+        args: Sequence[str | float],
+        lists: Sequence[tuple[str, str]],
+        needed: Sequence[str] = (),
     ) -> bool:
         """Whether all are made now; False where one exists already."""
         fence: list[str | int] = [answer.token, answer.model_dump_json() if answer.key else "", KEPT_MS]
         made = await self._create(
-            keys=[answer.key, *keys, *(key for key, _ in lists)],
+            keys=[answer.key, *keys, *(key for key, _ in lists), *needed],
             args=[*fence, len(keys) // 7, *args, *(place for _, place in lists)],
         )
         if made == -1:
             raise in_progress()
+        if made == -2:
+            raise BaselineGone
         return bool(made)
 
     async def _apply_entry(self, kind: Kind, record: Record, entry: str, fields: dict[str, str]) -> int:
         fact = _read_fact(kind, fields)
-        applied = record if fact is None else apply_to(record, fact)
+        applied = record if fact is None else _after(record, fact)
         changed = applied is not record
         new: Record = applied.model_copy(update={"applied_id": entry, "revision": record.revision + int(changed)})
-        identity = record.name if isinstance(record, TeacherRecord) else record.id
+        identity = identity_of(record)
         group = names.events_key("study", new.study) if isinstance(new, JobRecord) and new.study else ""
         answer = Kept.model_validate_json(fields["answer"]) if "answer" in fields else UNKEPT
+        left, entered = _lists_between(record, new) if changed else ([], [])
+        usage = _usage_between(record, new, entry) if changed else []
         keys = [
             names.record_key(kind, identity),
             names.inbox_key(kind, identity),
@@ -191,10 +221,11 @@ class Store:
             group,
             names.active_key(kind),
             names.directive_key(identity) if isinstance(new, JobRecord) else "",
-            state_list(record) if isinstance(record, JobRecord) else "",
-            state_list(new) if isinstance(new, JobRecord) else "",
             answer.key,
             names.WEBHOOKS_KEY if changed and _is_to_be_told(new) else "",
+            *left,
+            *entered,
+            *(key for key, _, _ in usage),
         ]
         args = [
             record.applied_id,
@@ -204,12 +235,15 @@ class Store:
             identity,
             "1" if _needs_no_care(new) else "0",
             new.directive().model_dump_json() if isinstance(new, JobRecord) else "",
-            place_of(new) if isinstance(new, JobRecord) else "",
+            place_of(new),
             answer.token,
             fields.get("answer", ""),
             KEPT_MS,
             f"{kind}:{identity}",
             new.updated_at.timestamp(),
+            len(left),
+            len(entered),
+            *(part for _, field, amount in usage for part in (field, amount)),
         ]
         return int(changed) if await self._apply(keys=keys, args=args) == 1 else 0
 
@@ -268,9 +302,29 @@ def _read_fact(kind: Kind, fields: dict[str, str]) -> Fact | None:
         return None
 
 
+def _after(record: Record, fact: Fact) -> Record:
+    try:
+        return apply_to(record, fact)
+    except Exception:  # a bug of ours: what waits behind this fact, and whoever says more, must not pay for it
+        log.exception("a fact can't be applied; it is passed over: %.500r", fact)
+        return record
+
+
 def _parse(kind: Kind, stored: str) -> Record:
     types: dict[Kind, type[Stored]] = {"job": JobRecord, "study": StudyRecord, "teacher": TeacherRecord}
     return types[kind].model_validate_json(stored)  # type: ignore[return-value]  # the three types above are Record
+
+
+def _all_of(kind: type[Read], stored: Mapping[str, str]) -> Iterator[Read]:
+    return (kind.model_validate_json(text) for text in stored.values())
+
+
+def _readable(kind: type[Read], stored: Mapping[str, str]) -> Iterator[Read]:
+    for identity, text in stored.items():
+        try:
+            yield kind.model_validate_json(text)
+        except ValidationError:
+            log.exception("the record of %s can't be read; it is passed over", identity)
 
 
 def _event_of(record: Record, fact: Fact) -> Event:
@@ -280,6 +334,19 @@ def _event_of(record: Record, fact: Fact) -> Event:
         fact=fact, job=record.id, role=record.role, state=record.state, reason=record.reason,
         attempt=record.attempt, revision=record.revision,
     )  # fmt: skip
+
+
+def _lists_between(before: Record, after: Record) -> tuple[list[str], list[str]]:
+    """The lists that the record leaves, and those that it enters."""
+    was_in, is_in = lists_of(before), lists_of(after)
+    return [one for one in was_in if one not in is_in], [one for one in is_in if one not in was_in]
+
+
+def _usage_between(before: Record, after: Record, entry: str) -> list[Addition]:
+    if not isinstance(before, JobRecord) or not isinstance(after, JobRecord):
+        return []
+    heard_at = datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000, UTC)  # by Redis, as it took the fact in
+    return additions_of(before, after, heard_at=heard_at)
 
 
 def _needs_no_care(record: Record) -> bool:
@@ -298,11 +365,15 @@ def _may_succeed(job: JobRecord) -> bool:
 
 def _reuses(study: StudyRecord, jobs: Sequence[JobRecord]) -> str:
     """The event that tells which of the study's jobs are not among the new ones; empty if all are."""
-    made = {job.id for job in jobs}
-    reused = {key: job for key, job in study.jobs.items() if job not in made}
+    reused = _reused(study, jobs)
     if not reused:
         return ""
     return _event_of(study, BaselinesReused(jobs=reused, at=study.created_at)).model_dump_json()
+
+
+def _reused(study: StudyRecord, jobs: Sequence[JobRecord]) -> dict[str, str]:
+    made = {job.id for job in jobs}
+    return {key: job for key, job in study.jobs.items() if job not in made}
 
 
 def _record_keys(kind: Kind, identity: str) -> list[str]:

@@ -39,7 +39,7 @@ class Teams:
 
     async def rows_this_month(self, team: str) -> int:
         """Rows times members that teachers have computed for it."""
-        usage = await read_usage(self._redis, team, f"{now():%Y-%m}")
+        (usage,) = await read_usage(self._redis, [team], f"{now():%Y-%m}")
         return sum(teacher.rows_computed for teacher in usage.teachers)
 
     async def holding(self, team: str, jobs: Iterable[JobRecord]) -> TeamHolding:

@@ -1,13 +1,16 @@
 """What the API answers with, besides records themselves; study state is derived, never stored."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field
 
-from distill.contracts.base import Spec, Stored, Timestamp
+from distill.contracts.audit import ChangeAnswered, ChangeAsked, ServiceDid
+from distill.contracts.base import Digest, Spec, Stored, Timestamp
+from distill.contracts.errors import NotFound
 from distill.contracts.keys import KeyView
 from distill.contracts.measures import Artifact, Snapshot
-from distill.contracts.pool import Reservation
+from distill.contracts.pool import Reservation, TeamUsage
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 from distill.contracts.teams import TeamHolding, TeamRecord
@@ -93,6 +96,7 @@ class Collected(Stored):
     dry_run: bool
     removed: list[Removed]
     freed_bytes: int
+    audit_moved: int = Field(default=0, description="Entries of the audit log that moved to files, where they stay.")
     orphans: dict[str, Timestamp] = Field(
         default_factory=dict,
         description="Folder that no record knows -> since when; it goes once it has been one for long.",
@@ -128,6 +132,55 @@ class TeamList(Stored):
     items: list[TeamView]
 
 
+class ChangeAskedLink(ChangeAsked):
+    """With its place in the chain."""
+
+    hash: Digest
+
+
+class ChangeAnsweredLink(ChangeAnswered):
+    """With its place in the chain."""
+
+    hash: Digest
+
+
+class ServiceDidLink(ServiceDid):
+    """With its place in the chain."""
+
+    hash: Digest
+
+
+AuditLink = Annotated[ChangeAskedLink | ChangeAnsweredLink | ServiceDidLink, Field(discriminator="kind")]
+
+
+class TeamUsageList(Stored):
+    """What every team had in a month, by name."""
+
+    items: list[TeamUsage]
+
+
+class AuditPage(Stored):
+    """A page of the audit log, newest first."""
+
+    items: list[AuditLink]
+    next: str | None = None
+
+
+class AuditVerdict(Stored):
+    """Whether the audit log is what was written."""
+
+    whole: bool
+    num_entries: int = Field(description="That were found right, from the first one on.")
+    head: str = Field(
+        description="Number and hash of the last of them. Note it elsewhere, and give it as `noted` another time.",
+        examples=["1234:sha256:" + "5f" * 32],
+    )
+    broken_at: int | None = Field(default=None, description="Number of the first entry that is not right.")
+    what: str | None = Field(default=None, description="What is wrong there.")
+    num_unanswered: int = Field(description="Requests without an answer: under way, or cut off by a crash.")
+    unanswered: list[int] = Field(description="Numbers of the last of these.")
+
+
 class Health(Stored):
     """The process answers."""
 
@@ -145,7 +198,13 @@ class Readiness(Stored):
 
 
 def study_state(children: Mapping[str, JobRecord | JobHead]) -> JobState:
-    """One state for all children: the worst end, or the furthest stage while any lives."""
+    """One state for all children: the worst end, or the furthest stage while any lives.
+
+    Raises:
+        NotFound: there are none. A study is made with its jobs and goes with them: it went while it was being read.
+    """
+    if not children:
+        raise NotFound("the study has just been deleted, with its jobs")
     states = {job.state for job in children.values()}
     if all(state.is_final for state in states):
         order: tuple[JobState, ...] = (JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED)

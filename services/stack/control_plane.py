@@ -1,14 +1,11 @@
 """The control plane as a child process."""
 
-import http.client
-import json
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 
 from distill.contracts.errors import Conflict
 from distill.contracts.keys import hash_of_key
+from services.loopback import json_at
 from services.stack.home import ControlPlaneState, RayState, StackHome
 from services.stack.processes import Child, free_ports, is_free, spawn, wait_until_answers
 
@@ -64,9 +61,4 @@ def wait_for_control_plane(child: Child, url: str, home: StackHome, *, timeout_s
 
 def is_ready(url: str) -> bool:
     """Whether ``/readyz`` says so."""
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:  # noqa: S310 - our own http address
-            json.load(response)
-            return True
-    except (urllib.error.URLError, OSError, ValueError, http.client.HTTPException):
-        return False
+    return json_at(f"{url}/readyz") is not None

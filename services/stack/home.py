@@ -21,6 +21,8 @@ class RedisState(Stored):
 
     url: str
     """With its password."""
+    door_url: str | None = None
+    """As the pool's HTTP door signs in; None: as all others do."""
     port: int | None = None
     process: ProcessId | None = None
     """None: it isn't ours, or it is stopped."""

@@ -1,19 +1,16 @@
 """A Ray head for one machine: a child process of our own, on ports of its own, never found or stopped by name."""
 
-import http.client
-import json
 import os
 import secrets
 import shutil
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
 from distill.contracts.errors import Conflict
 from distill.contracts.settings import NodeSettings
+from services.loopback import json_at
 from services.stack.home import RayState, StackHome, write_secret
 from services.stack.processes import Child, free_ports, is_free, spawn, wait_until_answers
 
@@ -113,13 +110,10 @@ def wait_for_ray(child: Child, state: RayState, home: StackHome, *, timeout_s: f
 
 def answers(state: RayState, home: StackHome) -> bool:
     """Whether this head takes our token, and a node of it has CPUs to give."""
-    request = urllib.request.Request(  # noqa: S310 - our own http address
-        f"{state.dashboard}/nodes?view=summary", headers={"Authorization": f"Bearer {home.token.read_text().strip()}"}
-    )
+    token = {"Authorization": f"Bearer {home.token.read_text().strip()}"}
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310 - the same
-            nodes = json.load(response)["data"]["summary"]
-    except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError, KeyError):
+        nodes = json_at(f"{state.dashboard}/nodes?view=summary", headers=token)["data"]["summary"]
+    except (TypeError, KeyError):
         return False
     return any(node["raylet"].get("resourcesTotal", {}).get("CPU", 0) > 0 for node in nodes)
 

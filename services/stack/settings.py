@@ -6,9 +6,10 @@ from pathlib import Path
 
 from distill.contracts import credentials
 from distill.contracts.base import Spec
-from distill.contracts.settings import ANSWERS_DISK_BYTES, ANSWERS_MEMORY_BYTES, DATASET_BYTES, listed
+from distill.contracts.settings import ANSWERS_DISK_BYTES, ANSWERS_MEMORY_BYTES, DATASET_BYTES, listed, number, sizes
 
 DEFAULT_PORT = 8470
+MAX_PORT = 65535
 
 
 class StackSettings(Spec):
@@ -17,6 +18,8 @@ class StackSettings(Spec):
     home: Path
     redis_url: str | None = None
     """An own Redis, used rather than started."""
+    door_redis_url: str | None = None
+    """That Redis, as the pool's HTTP door signs in; left out: as all others do."""
     data_root: Path | None = None
     """Left out: ``data`` in the state folder."""
     cache: Path | None = None
@@ -31,19 +34,21 @@ class StackSettings(Spec):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "StackSettings":
-        """Read ``STILLHOUSE_HOME``, ``REDIS_URL``, the folders of data, the plugins and the door's port; each has a default."""
-        door_port = environment.get("STILLHOUSE_DOOR_PORT")
+        """Read ``STILLHOUSE_HOME``, ``REDIS_URL``, the folders of data, the plugins and the door's port; each has a default.
+
+        Raises:
+            InvalidSpec: a port or a number of bytes is none.
+        """
         return cls(
             home=home_folder(environment),
             redis_url=environment.get("REDIS_URL") or None,
+            door_redis_url=environment.get("STILLHOUSE_DOOR_REDIS_URL") or None,
             data_root=_folder(environment.get("STILLHOUSE_DATA_ROOT")),
             cache=_folder(environment.get("STILLHOUSE_CACHE")),
             fashion_mnist=_folder(environment.get("STILLHOUSE_FASHION_MNIST")),
             plugins=listed(environment.get("STILLHOUSE_PLUGINS", "")),
-            dataset_bytes=int(environment.get("STILLHOUSE_DATASET_BYTES", DATASET_BYTES)),
-            answers_memory_bytes=int(environment.get("STILLHOUSE_ANSWERS_MEMORY_BYTES", ANSWERS_MEMORY_BYTES)),
-            answers_disk_bytes=int(environment.get("STILLHOUSE_ANSWERS_DISK_BYTES", ANSWERS_DISK_BYTES)),
-            door_port=int(door_port) if door_port else None,
+            **sizes(environment),
+            door_port=number(environment, "STILLHOUSE_DOOR_PORT", 0, least=1, most=MAX_PORT) or None,
         )
 
 

@@ -84,6 +84,7 @@ class Stack:
         """What the environment of every process of the stack says."""
         return NodeSettings(
             redis_url=self.redis_url,
+            door_redis_url=_known(self._state.redis).door_url,
             storage=self.home.storage,
             data_root=self._settings.data_root or self.home.data,
             cache=self._settings.cache or self.home.cache,
@@ -159,7 +160,8 @@ class Stack:
         child = adopted(last)
         if child is None or last is None:
             return None
-        if self._settings.redis_url is None and redis_server.answers(last.url):
+        # one that an older version started knows no user for the door
+        if self._settings.redis_url is None and last.door_url and redis_server.answers(last.url):
             self._say(f"Redis still runs (pid {child.pid}): taking it over")
             return child
         child.stop(10.0)
@@ -169,7 +171,7 @@ class Stack:
         if self._settings.redis_url is None:
             return self._start_redis()
         self._say(f"using the Redis at {redis_server.without_password(self._settings.redis_url)}")
-        self._keep(redis=redis_server.given_redis(self._settings.redis_url))
+        self._keep(redis=redis_server.given_redis(self._settings.redis_url, self._settings.door_redis_url))
         return None
 
     def _start_redis(self) -> Child:

@@ -5,15 +5,13 @@ Its route prefix is `names.DOOR_PREFIX`.
 
 from pydantic import Field
 from ray import serve
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from starlette.requests import Request
 from starlette.responses import Response
 
 from distill.contracts.base import Spec
 from distill.contracts.names import DOOR_DEPLOYMENT
 from distill.contracts.settings import NodeSettings
+from distill.journal.client import open_to_look_up
 from distill.journal.keys import KnownKeys
 from teacher_server.door.desk import Desk
 from teacher_server.door.reading import Reading
@@ -33,13 +31,8 @@ class Door:
 
     def __init__(self, args: DoorArgs) -> None:
         """Open it; Redis is asked once somebody comes."""
-        redis = Redis.from_url(
-            NodeSettings.from_environment().redis_url,
-            decode_responses=True,
-            socket_timeout=2,
-            socket_connect_timeout=1,
-            retry=Retry(NoBackoff(), 1),
-        )
+        node = NodeSettings.from_environment()
+        redis = open_to_look_up(node.door_redis_url or node.redis_url)
         reading = Reading(max_held_bytes=args.max_held_bytes)
         self._desk = Desk(KnownKeys(redis), Reservations(redis), ServedTeachers(), reading)
 

@@ -230,9 +230,10 @@ def test_every_redis_key_is_told():
         *(names.TEAM_WEIGHTS_KEY, names.TEAMS_KEY, names.TEAM_ACCOUNTS_KEY),
         *(names.RESERVATIONS_KEY, names.reservation_key("<id>"), names.KEYS_KEY, names.key_key("<id>")),
         *(names.load_key("<application>"), names.usage_key("<team>", "<month>"), names.usage_writer_key("<id>")),
-        names.WEBHOOKS_KEY,
+        *(names.storage_key("<month>"), names.WEBHOOKS_KEY),
         *(names.WAKE_KEY, names.RECONCILER_KEY, names.LISTED_KEY, names.PROBE_KEY, names.DELETED_KEY, names.SCHEMA_KEY),
         *(names.MIGRATING_KEY, names.MIGRATION_KEY, names.RESTORING_KEY, names.ORPHANS_KEY, names.COLLECTED_KEY),
+        names.AUDIT_KEY,
     ]
     assert re.findall(r"^\| `(stillhouse:\S+)` \|", ARCHITECTURE, re.M) == keys
 

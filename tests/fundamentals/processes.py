@@ -33,9 +33,25 @@ def workers_of(stack: Stack, job: JobRecord) -> list[int]:
 
 def replicas_of(stack: Stack, teacher: ResolvedTeacher) -> list[int]:
     """The processes that answer for this teacher."""
-    applications = ask_ray(stack, "/api/serve/applications/")["applications"]
-    deployment = applications[names.application(teacher.name, teacher.version)]["deployments"][names.DEPLOYMENT]
+    deployment = applications(stack)[names.application(teacher.name, teacher.version)]["deployments"][names.DEPLOYMENT]
     return [replica["pid"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"]
+
+
+def applications(stack: Stack) -> dict[str, Any]:
+    """What Serve has, by name; those that are being deleted too."""
+    found: dict[str, Any] = ask_ray(stack, "/api/serve/applications/")["applications"]
+    return found
+
+
+def placement_groups_of(stack: Stack, job: JobRecord) -> list[str]:
+    """What is reserved, or asked for, of the cluster for the job's newest attempt."""
+    ray_job = ask_ray(stack, f"/api/jobs/{names.submission_id(job.id, job.attempt)}")["job_id"]
+    groups = ask_ray(stack, "/api/v0/placement_groups?limit=1000")["data"]["result"]["result"]
+    return [
+        str(group["placement_group_id"])
+        for group in groups
+        if group["creator_job_id"] == ray_job and group["state"] != "REMOVED"
+    ]
 
 
 def kill(stack: Stack, pid: int) -> None:

@@ -2,6 +2,7 @@
 
 import stat
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -53,6 +54,18 @@ def test_neither_ray_nor_redis_nor_a_file_of_the_stack_holds_it(stack: Stack):
     files = [path for path in stack.home.folder.rglob("*") if path.is_file() and not path.is_symlink()]
     holding = [path.name for path in files if secret(stack).encode() in path.read_bytes()]
     assert holding == ["admin-key"]
+
+
+@pytest.mark.usefixtures("unbroken")
+def test_redis_passwords_are_told_in_no_argument_by_no_ray_and_in_no_log(stack: Stack):
+    secrets = [urlsplit(url).password for url in (stack.redis_url, stack.node.door_redis_url)]
+    assert len(set(secrets)) == 2
+    arguments = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    ray = [ask_ray(stack, path) for path in ("/api/jobs/", "/api/v0/actors?limit=1000", "/api/serve/applications/")]
+    logs = [path for folder in (stack.home.logs, stack.state.ray.folder) for path in folder.rglob("*.log")]
+    told = [str(arguments), str(ray), *(path.read_text(errors="replace") for path in logs)]
+    assert len(logs) > 3
+    assert not [text[:200] for text in told for one in secrets if one in text]
 
 
 def secret(stack: Stack) -> str:

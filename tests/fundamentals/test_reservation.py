@@ -39,7 +39,8 @@ def test_a_loop_of_ones_own_is_answered_over_http_and_its_team_reads_what_it_had
     # its only member answered each row twice: first it computed all, then it knew all, but for the 32 of a sample at most
     until(lambda: answered(had(client, teacher)) >= answered(before) + 2 * ROWS)
     assert had(client, teacher).rows_recalled >= before.rows_recalled + ROWS - 32
-    assert httpx.get(f"{stack.url}/readyz").json()["warnings"] == []
+    headers = {"Authorization": f"Bearer {stack.key}"}
+    assert httpx.get(f"{stack.url}/readyz", headers=headers).json()["warnings"] == []
 
 
 def answered(usage: TeacherUsage) -> int:

@@ -9,6 +9,7 @@ from distill.contracts.base import now
 from distill.contracts.facts import FACT, Fact, PhaseReached
 from distill.contracts.records import Phase, Progress
 from distill.journal.journal import Journal
+from services.stack.processes import free_ports
 
 PHASES = [Phase.STARTED, Phase.CHECKED, Phase.TRAINING]
 
@@ -46,6 +47,15 @@ def test_a_redis_that_hangs_stops_nobody_and_gets_everything_afterwards(redis: R
         assert time.monotonic() - began < 1
     assert [fact.kind for fact in told(redis, "hangs")] == ["phase_reached"]
     assert shown(redis, "hangs") == [1, 2]
+
+
+def test_what_redis_does_not_take_is_kept_for_as_long_as_an_attempt_may_be_offline():
+    away = Redis(port=free_ports(1)[0])
+    journal = Journal(away, "away", attempt=1, writer="rank-0", max_offline_s=1.5)
+    journal.append(PhaseReached(attempt=1, at=now(), phase=Phase.TRAINED))
+    began = time.monotonic()
+    journal.close()
+    assert 1.4 < time.monotonic() - began < 15
 
 
 def test_of_figures_that_could_not_be_shown_the_newest_are_kept(redis: Redis):

@@ -51,7 +51,10 @@ def test_a_transformers_model_is_exported_too(tmp_path, digit_input):
 
 @pytest.mark.parametrize(
     ("name", "taken"),
-    [("text-cnn", TokensInput(length=9, vocabulary=30, pad_id=4)), ("efficientnet-lite0", TINY_PHOTO)],
+    [
+        ("text-cnn", TokensInput(length=9, vocabulary=30, pad_id=4)),
+        pytest.param("efficientnet-lite0", TINY_PHOTO, marks=pytest.mark.long),
+    ],
 )
 def test_other_zoo_models_are_exported_too(tmp_path, name, taken):
     model = build(ZooModel(name=name, args=ZooArgs(width=4)), input=taken, num_classes=3)

@@ -31,8 +31,24 @@ def a_trained_teacher(settings: NodeSettings, name: str = "wise") -> ResolvedTea
     """Two members of different architectures, trained on all labels of digits, published."""
     torch.set_num_threads(1)
     data = load(DigitsData(source="digits"), settings)
-    members = [_trained(data, spec, settings, f"{name}-{place}") for place, spec in enumerate(MEMBERS)]
+    members = [a_member(data, spec, settings, f"{name}-{place}") for place, spec in enumerate(MEMBERS)]
     return publish(name, members, settings)
+
+
+def a_member(data: Dataset, spec: ModelSpec, settings: NodeSettings, name: str) -> CheckedMember:
+    """A net trained on all labels of digits, saved as a finished job's student would be."""
+    torch.manual_seed(0)
+    model = build(spec, input=data.input, num_classes=10)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for _ in range(80):
+        rows = data.train_rows[torch.randint(len(data.train_rows), (64,))]
+        loss = torch.nn.functional.cross_entropy(model(data.inputs[rows]), data.labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    folder = f"runs/{name}/1/student"
+    save_model(model, settings.storage / folder, spec=spec, input=data.input, classes=data.facts.classes)
+    return CheckedMember(folder=folder, job=name)
 
 
 def a_job(settings: NodeSettings, job: str, teachers: tuple[ResolvedTeacher, ...], **changes: Any) -> JobRecord:
@@ -82,18 +98,3 @@ def accuracy(session: Session, settings: NodeSettings) -> float:
     data = load(DigitsData(source="digits"), settings)
     named_N = predict(session.training.model, data.test_inputs).argmax(dim=1)
     return float((named_N == data.test_labels).float().mean())
-
-
-def _trained(data: Dataset, spec: ModelSpec, settings: NodeSettings, name: str) -> CheckedMember:
-    torch.manual_seed(0)
-    model = build(spec, input=data.input, num_classes=10)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-    for _ in range(80):
-        rows = data.train_rows[torch.randint(len(data.train_rows), (64,))]
-        loss = torch.nn.functional.cross_entropy(model(data.inputs[rows]), data.labels[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    folder = f"runs/{name}/1/student"
-    save_model(model, settings.storage / folder, spec=spec, input=data.input, classes=data.facts.classes)
-    return CheckedMember(folder=folder, job=name)

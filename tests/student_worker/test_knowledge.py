@@ -1,5 +1,6 @@
 """Every kind of knowledge, way of combining and scheme: each teaches, and each goes on from a checkpoint bit by bit."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -61,6 +62,15 @@ COMBINED: dict[str, dict[str, Any]] = {
 }
 
 
+SOON = {"soft targets", "decoupled", "DIST", "hint", "attention, code", "angles", "similarities", "contrastive",
+        "label-aware", "each", "a head for each", "the best"}  # fmt: skip
+"""One of each family; the others take a minute more."""
+
+
+def tiered(kinds: Iterable[str]) -> list[Any]:
+    return [kind if kind in SOON else pytest.param(kind, marks=pytest.mark.long) for kind in kinds]
+
+
 @pytest.fixture(scope="module")
 def wise(settings: NodeSettings) -> ResolvedTeacher:
     return a_trained_teacher(settings)
@@ -74,7 +84,7 @@ def goes_on(record: JobRecord, whole: Session, settings: NodeSettings, redis: Re
     assert [name for name in expected if not torch.equal(expected[name], got[name])] == []
 
 
-@pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.parametrize("kind", tiered(ANSWERS))
 def test_answers_alone_teach_a_student_that_never_sees_a_label(
     settings: NodeSettings, redis: Redis, wise: ResolvedTeacher, kind: str
 ):
@@ -85,7 +95,7 @@ def test_answers_alone_teach_a_student_that_never_sees_a_label(
     assert accuracy(trained(record, settings, redis), settings) > 0.85
 
 
-@pytest.mark.parametrize("kind", FEATURES)
+@pytest.mark.parametrize("kind", tiered(FEATURES))
 def test_the_student_comes_nearer_to_the_teachers_features_and_goes_on_from_a_checkpoint(
     settings: NodeSettings, redis: Redis, wise: ResolvedTeacher, kind: str
 ):
@@ -99,7 +109,7 @@ def test_the_student_comes_nearer_to_the_teachers_features_and_goes_on_from_a_ch
     goes_on(record, whole, settings, redis)
 
 
-@pytest.mark.parametrize("how", COMBINED)
+@pytest.mark.parametrize("how", tiered(COMBINED))
 def test_an_ensemble_teaches_however_it_is_combined_and_goes_on_from_a_checkpoint(
     settings: NodeSettings, redis: Redis, wise: ResolvedTeacher, how: str
 ):

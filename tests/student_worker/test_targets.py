@@ -8,8 +8,10 @@ import torch
 from distill.contracts.errors import InvalidAnswer
 from distill.contracts.job import AnswersSpec
 from distill.contracts.taps import AttentionTap, MemberTap, WholeTap
+from distill.science.compact import CompactLogits
 from student_worker.batches import Batch, Cursor
 from student_worker.memory import RowMemory
+from student_worker.said import Said
 from student_worker.targets import served, untaught, window_rows
 from tests.student_worker.fakes import FakePool, logits_of
 from tests.student_worker.jobs import a_teacher
@@ -146,6 +148,17 @@ def test_members_who_take_turns_are_remembered_apart():
         torch.equal(said.logits_NMC, logits_of(batch.inputs)[:, [batch.cursor.step % 2]]) for batch, said in lessons
     )
     assert sum(pool.asked) == 180
+
+
+def test_the_greatest_classes_alone_are_remembered_as_they_came():
+    log_probs_NMK = torch.rand(4, 2, 3).half()
+    classes_NMK = torch.randint(65_536, (4, 2, 3)).to(torch.uint16)
+    said = Said(CompactLogits((log_probs_NMK, classes_NMK, torch.rand(4, 2)), 65_536), (0, 1))
+    memory, places_N = RowMemory(9, max_rows=9), torch.tensor([7, 0, 3, 8])
+    assert memory.reserve(places_N, None).all()
+    memory.keep(places_N, None, said)
+    again = memory.recall(places_N.flip(0), None)
+    assert all(torch.equal(mine, its.flip(0)) for mine, its in zip(again.tensors, said.tensors, strict=True))
 
 
 def test_no_row_is_read_ahead_where_all_are_remembered():

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch import distributed as dist
-from torch import multiprocessing as mp
 
 from distill.contracts.measures import CurvePoint
 from distill.contracts.records import JobRecord
@@ -24,6 +23,7 @@ from student_worker.reporting import Reporter
 from student_worker.session import Session
 from student_worker.setup import make_training, prepare
 from tests.student_worker.fakes import FakePool
+from tests.student_worker.forked import run_ranks
 from tests.student_worker.knowledge import OpenPool
 from tests.student_worker.test_checkpoints import saved_at
 
@@ -35,7 +35,7 @@ def trained_by_two(
     records: Sequence[JobRecord], settings: NodeSettings, folder: Path, *, cut: int, open_pool: OpenPool
 ) -> dict[str, tuple[Trained, Trained]]:
     """Each training twice: as a whole, and paused before step ``cut`` and resumed; by the job's identity."""
-    mp.spawn(_rank, (records, settings, folder, cut, open_pool), nprocs=2)
+    run_ranks(_rank, (records, settings, folder, cut, open_pool), num_ranks=2)
     return {
         record.id: (_read(folder / record.id / "whole"), _read(folder / record.id / "resumed")) for record in records
     }

@@ -289,6 +289,7 @@ def holding(connected_ray: None, tmp_path: Path) -> Iterator[Path]:
     serve.delete("routing")
 
 
+@pytest.mark.long
 def test_windows_of_two_processes_are_shared_out_evenly_among_three_replicas(holding):
     here, there = DeploymentHandle("Holding", "routing"), OtherProcess.remote()
     responses = []

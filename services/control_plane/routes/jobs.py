@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
@@ -11,6 +12,7 @@ from distill.contracts.base import now
 from distill.contracts.errors import Conflict, InvalidSpec, NotFound
 from distill.contracts.facts import CancelAsked, PauseAsked, PrioritySet, ResumeAsked
 from distill.contracts.job import JobSpec
+from distill.contracts.lineage import JobLineage
 from distill.contracts.names import Kind
 from distill.contracts.notify import Delivery
 from distill.contracts.records import JobRecord, JobState, Wish
@@ -21,11 +23,12 @@ from services.control_plane.context import AskedOnce, Context, Parts, Who
 from services.control_plane.deleting import Deletion
 from services.control_plane.following import SENT, EventStream, LogStream
 from services.control_plane.heads import Shown, page_of
+from services.control_plane.lineage import Lineage
 from services.control_plane.logs import follow_log, read_log, whole_characters
 from services.control_plane.once import Kept
 from services.control_plane.problems import documented, documented_file
 from services.control_plane.reporting import REPORT_RESPONSES, report_of_job
-from services.control_plane.routes.narrowing import Cursor, Limit, Narrowed
+from services.control_plane.routes.narrowing import Cursor, Limit, Narrowed, TaughtBy
 from services.control_plane.streams import follow, last_event_id
 from services.control_plane.views import ArtifactList, JobPage, JobPriority, LogPage, SnapshotList
 from services.control_plane.webhooks.outbox import read_delivery
@@ -80,8 +83,10 @@ async def list_jobs(
     limit: Limit = 50,
     cursor: Cursor = None,
     study: Annotated[str | None, Query(max_length=64, description="Also its jobs of others that it reuses.")] = None,
+    teacher: TaughtBy = None,
 ) -> Response:
     """The team's jobs, newest first. A page may hold fewer than `limit`; `next` tells whether more may follow."""
+    narrowed = replace(narrowed, teacher=teacher)
     if study is None:
         items, following = await parts.listing.jobs(narrowed, limit=limit, cursor=cursor)
         return shown(items, following)
@@ -101,6 +106,12 @@ def shown(items: Sequence[Shown], following: str | None) -> Response:
 async def read_job(job: str, parts: Parts) -> JobRecord:
     """The stored record."""
     return await parts.store.job(job)
+
+
+@router.get("/{job}/lineage", responses=documented(404))
+async def lineage(job: str, parts: Parts) -> JobLineage:
+    """Where its student comes from, and what came of it: one step each way, of many the newest 100."""
+    return await Lineage(parts.store, parts.redis).of_job(await parts.store.job(job))
 
 
 @router.delete("/{job}", status_code=204, responses=documented(404, 409))

@@ -23,7 +23,7 @@ async def create(
 ) -> NewKey:
     """Make a key, for any team. The answer holds it, this once: only its hash is stored."""
     made = await parts.keys.create(spec, team=spec.team or who.team)
-    response.headers.update(NOT_KEPT)
+    response.headers.update(NOT_KEPT | {"Location": f"/v1/keys/{made.record.id}"})
     return made
 
 

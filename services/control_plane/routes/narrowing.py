@@ -12,6 +12,13 @@ from services.control_plane.lists import Wanted
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(description="`next` of the page before.", max_length=200)]
+TaughtBy = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?@[1-9][0-9]{0,8}$",
+        description="Those that learn from this version of a teacher, such as `fashion@3`.",
+    ),
+]
 Label = Annotated[str, Query(max_length=127)]
 
 

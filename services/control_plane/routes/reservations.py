@@ -10,6 +10,8 @@ from services.control_plane.access import guarded_by
 from services.control_plane.context import AskedOnce, Parts, Who
 from services.control_plane.once import Kept
 from services.control_plane.problems import documented
+from services.control_plane.reserving import check_may_renew, check_may_reserve
+from services.control_plane.teams import Teams
 from services.control_plane.views import ReservationList
 
 router = APIRouter(
@@ -33,7 +35,10 @@ async def reserve(
         teacher = await (await parts.submission(who)).reserved(spec)
         reservation = parts.reservations.new(teacher, team=who.team, rows_per_s=spec.rows_per_s)
         answer = ticket.answered(201, reservation, location=f"/v1/reservations/{reservation.id}")
-        await parts.reservations.keep(reservation, answer=answer)
+        async with parts.reservations.one_at_a_time:
+            ledger, living = await parts.reconciler.ledger(), await parts.reservations.living()
+            check_may_reserve(reservation, living, ledger, await parts.store.teachers())
+            await parts.reservations.keep(reservation, answer=answer)
         parts.reconciler.wake()
         return answer
 
@@ -52,9 +57,14 @@ async def read(reservation: str, parts: Parts) -> Reservation:
     return await parts.reservations.read(reservation)
 
 
-@router.post("/{reservation}/renew", responses=documented(404))
+@router.post("/{reservation}/renew", responses=documented(404, 409))
 async def renew(reservation: str, parts: Parts) -> Reservation:
-    """Let it live for another 30 s from now; one that has ended can't be renewed: make a new one."""
+    """Let it live for another 30 s from now; one that has ended can't be renewed: make a new one.
+
+    Once the team's teacher rows of this month are used up, it isn't renewed any more.
+    """
+    found = await parts.reservations.read(reservation)
+    await check_may_renew(found.team, Teams(parts.redis))
     return await parts.reservations.renew(reservation)
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Path, Response
 from distill.contracts.base import now
 from distill.contracts.errors import Conflict, NotFound
 from distill.contracts.facts import AliasMoved, VersionCreated, VersionDeleted
+from distill.contracts.lineage import VersionLineage
 from distill.contracts.teachers import (
     Alias,
     TeacherRecord,
@@ -18,6 +19,7 @@ from distill.contracts.teachers import (
 from services.control_plane import examples
 from services.control_plane.access import guarded_by
 from services.control_plane.context import AskedOnce, Context, Parts, Who
+from services.control_plane.lineage import Lineage
 from services.control_plane.once import Kept, in_progress
 from services.control_plane.problems import documented
 from services.control_plane.registry import find_version, uses_of
@@ -93,6 +95,16 @@ async def publish(
 async def read_version(name: Named, version: int, parts: Parts) -> TeacherVersion:
     """One version: its state, and its manifest once it is READY."""
     return await _version(parts, name, version)
+
+
+@router.get("/{teacher}/versions/{version}/lineage", responses=documented(404))
+async def lineage(name: Named, version: int, parts: Parts, who: Who) -> VersionLineage:
+    """What its members were made of, and the newest 100 of the team's jobs that learned from it.
+
+    `GET /v1/jobs?teacher=name@version` pages through all of these. What is another team's is left out.
+    """
+    record, found = await parts.store.teacher(name), await _version(parts, name, version)
+    return await Lineage(parts.store, parts.redis).of_version(record, found, team=who.team)
 
 
 @router.delete("/{teacher}/versions/{version}", status_code=204, responses=documented(404, 409))

@@ -12,7 +12,7 @@ from services.control_plane.scheduling.words import Why, in_words
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the queue sees it, whether it waits or has an attempt under way."""
+    """A job as the queue sees it, whether it waits or has an attempt under way; a reservation is one without workers."""
 
     id: str
     team: str
@@ -41,6 +41,29 @@ class Team:
     granted: TeamSpec = field(default_factory=TeamSpec)
     rows_this_month: int = 0
 
+    @property
+    def quotas(self) -> dict[str, float]:
+        """Key of `words.QUOTAS` -> the bound, of those that are granted."""
+        bounds = {
+            "jobs": self.granted.max_jobs,
+            "workers": self.granted.max_workers,
+            "gpus": self.granted.max_gpus,
+            "rows_per_s": self.granted.max_teacher_rows_per_s,
+        }
+        return {what: float(bound) for what, bound in bounds.items() if bound is not None}
+
+    def counts(self, job: Job) -> dict[str, float]:
+        """What a job of the team counts against each quota."""
+        undeclared = self.granted.max_teacher_rows_per_s or 1.0  # of none at all it would be something
+        declared = undeclared if job.rows_per_s is None else job.rows_per_s
+        rows_per_s = declared if job.teachers else 0.0
+        return {
+            "jobs": min(job.num_workers, 1),
+            "workers": job.num_workers,
+            "gpus": job.takes.gpus,
+            "rows_per_s": rows_per_s,
+        }
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -49,7 +72,7 @@ class Ledger:
     total: ClusterResources | None
     """Of the cluster; None while that isn't known."""
     running: Sequence[Job] = ()
-    """The jobs with an attempt under way."""
+    """The jobs with an attempt under way, and the reservations that live."""
     there: Mapping[str, ClusterResources] = field(default_factory=dict)
     """Application -> what its replicas take, of all that are there or are on their way."""
     pinned: Mapping[str, ClusterResources] = field(default_factory=dict)

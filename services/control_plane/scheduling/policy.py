@@ -7,10 +7,10 @@ fit together, and its team's quotas allow it. Where it must wait, a later job ma
 """
 
 import heapq
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from distill.contracts.teams import TeamAccounts, TeamSpec
+from distill.contracts.teams import TeamAccounts
 from services.control_plane.ray_rest import ClusterResources
 from services.control_plane.scheduling.jobs import Decisions, Job, Ledger, Start, Team, Wait
 from services.control_plane.scheduling.room import Room
@@ -51,6 +51,37 @@ def decide(queue: Sequence[Job], ledger: Ledger, now: datetime) -> Decisions:
     return Decisions(_numbered(outcomes) | _backing_off(queue, outcomes), walk.accounts())
 
 
+def why_not_reserve(reservation: Job, ledger: Ledger) -> Why | None:
+    """Why a new reservation can't be: its team's quotas, or no room beside what is reserved already; None if it can.
+
+    It starts at once and waits for nobody, so it has to fit beside other reservations, and not beside running jobs: theirs
+    end.
+    """
+    why: Why | None = _Line(reservation.team, ledger).why_not(reservation)
+    if why is not None or ledger.total is None:
+        return why
+    return _why_never(reservation, ledger, _beside(ledger.pinned, ledger.total))
+
+
+def _beside(pinned: Mapping[str, ClusterResources], total: ClusterResources) -> Room:
+    """What is left of a cluster once every job has ended."""
+    return Room(_amounts(total - sum(pinned.values(), ClusterResources())))
+
+
+def _why_never(job: Job, ledger: Ledger, most: Room) -> NeverFits | None:
+    amounts = _amounts(_need(job, ledger.pinned))
+    what = most.lacking(amounts)
+    return NeverFits(what, amounts[what], most.left[what]) if what else None
+
+
+def _need(job: Job, there: Container[str]) -> ClusterResources:
+    need = job.takes
+    for name, size in job.teachers.items():
+        if name not in there:
+            need += size
+    return need
+
+
 def _numbered(outcomes: dict[str, Why | None]) -> dict[str, Start | Wait]:
     num_waiting = sum(why is not None for why in outcomes.values())
     decided: dict[str, Start | Wait] = {}
@@ -73,8 +104,8 @@ class _Walk:
         self._there, self._running = dict(ledger.there), list(ledger.running)
         held = [*(job.takes for job in ledger.running), *ledger.there.values()]
         self._room = Room(_amounts(total - sum(held, ClusterResources())))
-        self._most = Room(_amounts(total - sum(ledger.pinned.values(), ClusterResources())))
-        self._never = {job.id: self._why_never(job) for job in queue}
+        most = _beside(ledger.pinned, total)
+        self._never = {job.id: _why_never(job, ledger, most) for job in queue}
         self._lines = {name: _Line(name, ledger) for name in sorted({job.team for job in queue})}
         for job in queue:
             self._lines[job.team].jobs.append(job)
@@ -87,20 +118,20 @@ class _Walk:
 
     def in_order(self) -> Iterable[Job]:
         """The jobs, as they come up; what became of one decides who is next."""
-        waiting = [(line.rank, line.next_since, line.team) for line in self._lines.values()]
+        waiting = [(line.rank, line.next_since, line.name) for line in self._lines.values()]
         heapq.heapify(waiting)
         while waiting:
             line = self._lines[heapq.heappop(waiting)[2]]
             yield line.jobs.pop()
             if line.jobs:
-                heapq.heappush(waiting, (line.rank, line.next_since, line.team))
+                heapq.heappush(waiting, (line.rank, line.next_since, line.name))
 
     def judge(self, job: Job) -> Why | None:
         """Why the job waits; None if it starts, and then it has what it needs."""
-        line, need = self._lines[job.team], self._need(job, self._there)
+        line, need = self._lines[job.team], _need(job, self._there)
         if why := self._never[job.id] or line.why_not(job):
             if isinstance(why, OverQuota) and why.needed <= why.granted and self._is_old(job):
-                line.quota.keep(line.counts(job))
+                line.quota.keep(line.team.counts(job))
             return why
         line.charge(need, self._total)
         amounts = _amounts(need)
@@ -108,32 +139,20 @@ class _Walk:
         if what or self._room.is_kept(amounts):
             if self._is_old(job):
                 self._room.keep(amounts)
-                line.quota.keep(line.counts(job))
+                line.quota.keep(line.team.counts(job))
             return Lacks(what, amounts[what], self._room.left[what]) if what else IsKept()
         self._room.take(amounts)
-        line.quota.take(line.counts(job))
+        line.quota.take(line.team.counts(job))
         self._there = {**job.teachers, **self._there}
         self._running.append(job)
         return None
-
-    def _why_never(self, job: Job) -> NeverFits | None:
-        amounts = _amounts(self._need(job, self._ledger.pinned))
-        what = self._most.lacking(amounts)
-        return NeverFits(what, amounts[what], self._most.left[what]) if what else None
-
-    def _need(self, job: Job, there: Container[str]) -> ClusterResources:
-        need = job.takes
-        for name, size in job.teachers.items():
-            if name not in there:
-                need += size
-        return need
 
     def _is_old(self, job: Job) -> bool:
         return self._now - job.waits_since >= timedelta(seconds=PATIENCE_S)
 
     def _settle(self) -> TeamAccounts | None:
         contending = {
-            line.team
+            line.name
             for line in self._lines.values()
             if any(not line.why_not(job) and not self._never[job.id] for job in line.jobs)
         }
@@ -142,7 +161,7 @@ class _Walk:
     def _rank(self) -> None:
         ahead_s, pace = self._settled.ahead_s if self._settled else {}, self._pace()
         for line in self._lines.values():
-            line.rank = ahead_s.get(line.team, 0.0) + HORIZON_S * pace.get(line.team, 0.0)
+            line.rank = ahead_s.get(line.name, 0.0) + HORIZON_S * pace.get(line.name, 0.0)
             line.jobs.sort(key=lambda job: (-job.priority, job.created_at, job.id), reverse=True)
 
     def _pace(self) -> dict[str, float]:
@@ -154,17 +173,17 @@ class _Walk:
 class _Line:
     """A team's jobs that wait, the next one last, and what its quotas leave it."""
 
-    def __init__(self, team: str, ledger: Ledger) -> None:
-        self.team = team
+    def __init__(self, name: str, ledger: Ledger) -> None:
+        self.name = name
         self.jobs: list[Job] = []
         self.rank = 0.0
         """Seconds of a whole cluster that it has had, or will, by its weight: the least comes next."""
-        self._one = ledger.teams.get(team, Team())
-        self._quotas = _quotas(self._one.granted)
+        self.team = ledger.teams.get(name, Team())
+        self._quotas = self.team.quotas
         self.quota = Room(self._quotas)
         for job in ledger.running:
-            if job.team == team:
-                self.quota.take(self.counts(job))
+            if job.team == name:
+                self.quota.take(self.team.counts(job))
 
     @property
     def next_since(self) -> datetime:
@@ -173,36 +192,19 @@ class _Line:
 
     def why_not(self, job: Job) -> OverQuota | QuotaIsKept | MonthIsOver | None:
         """The quota that a job waits for, if one."""
-        monthly = self._one.granted.max_teacher_rows_per_month
-        if job.teachers and monthly is not None and self._one.rows_this_month >= monthly:
-            return MonthIsOver(self._one.rows_this_month, monthly)
-        counts = self.counts(job)
+        monthly = self.team.granted.max_teacher_rows_per_month
+        if job.teachers and monthly is not None and self.team.rows_this_month >= monthly:
+            return MonthIsOver(self.team.rows_this_month, monthly)
+        counts = self.team.counts(job)
         what = self.quota.lacking(counts)
         if what is not None:
             granted = self._quotas[what]
             return OverQuota(what, counts[what], granted - self.quota.left[what], granted)
         return QuotaIsKept() if self.quota.is_kept(counts) else None
 
-    def counts(self, job: Job) -> dict[str, float]:
-        """What a job counts against each quota."""
-        undeclared = self._one.granted.max_teacher_rows_per_s or 1.0  # of none at all it would be something
-        declared = undeclared if job.rows_per_s is None else job.rows_per_s
-        rows_per_s = declared if job.teachers else 0.0
-        return {"jobs": 1, "workers": job.num_workers, "gpus": job.takes.gpus, "rows_per_s": rows_per_s}
-
     def charge(self, need: ClusterResources, total: ClusterResources) -> None:
         """Count what a job takes, or will: the place of one that waits is its team's all the same."""
-        self.rank += HORIZON_S * dominant_share(need, total) / self._one.granted.weight
-
-
-def _quotas(granted: TeamSpec) -> dict[str, float]:
-    bounds = {
-        "jobs": granted.max_jobs,
-        "workers": granted.max_workers,
-        "gpus": granted.max_gpus,
-        "rows_per_s": granted.max_teacher_rows_per_s,
-    }
-    return {what: float(bound) for what, bound in bounds.items() if bound is not None}
+        self.rank += HORIZON_S * dominant_share(need, total) / self.team.granted.weight
 
 
 def _amounts(resources: ClusterResources) -> dict[str, float]:

@@ -10,7 +10,7 @@ from distill.contracts.notify import NotifySpec
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 PORTS = {"http": 80, "https": 443}
-TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
 """IPv6 addresses behind which a translator may reach any IPv4 address, private ones too."""
 
 
@@ -59,7 +59,10 @@ class AllowedHosts:
         if self._lists(address):
             return True
         is_a_way_round = isinstance(address, ipaddress.IPv6Address) and (
-            address.sixtofour is not None or address.teredo is not None or address in TRANSLATED
+            address.sixtofour is not None
+            or address.teredo is not None
+            or address.is_site_local
+            or any(address in network for network in TRANSLATED)
         )
         return address.is_global and not address.is_multicast and not is_a_way_round
 

@@ -21,7 +21,7 @@ from services.control_plane.guarded import guarded
 from services.control_plane.store import Store
 from services.control_plane.webhooks.hosts import AllowedHosts
 from services.control_plane.webhooks.messages import Message, of_job, of_study
-from services.control_plane.webhooks.posting import TIMEOUT_S, NotTold, Resolve, post, resolve
+from services.control_plane.webhooks.posting import TIMEOUT_S, NotTold, Resolve, Resolver, post
 from services.control_plane.webhooks.signing import signed
 
 log = logging.getLogger(__name__)
@@ -44,15 +44,16 @@ class Webhooks:
 
     def __init__(
         self, store: Store, redis: Redis, allowed: AllowedHosts, secret: bytes, *,
-        clock: Callable[[], datetime] = now, resolve: Resolve = resolve, timeout_s: float = TIMEOUT_S,
+        clock: Callable[[], datetime] = now, resolve: Resolve | None = None, timeout_s: float = TIMEOUT_S,
     ) -> None:  # fmt: skip
-        """``secret`` is the operator's."""
+        """``secret`` is the operator's; names are looked up by ``resolve``, else by the system."""
         self._store = store
         self._redis = redis
         self._allowed = allowed
         self._secret = secret
         self._clock = clock
-        self._resolve = resolve
+        self._resolver = Resolver(MAX_AT_ONCE)
+        self._resolve = resolve or self._resolver
         self._timeout_s = timeout_s
         self._tasks: dict[str, asyncio.Task[bool]] = {}
         self._of_host: Counter[str] = Counter()
@@ -79,6 +80,7 @@ class Webhooks:
             for task in waiting:
                 task.cancel()
             await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
+        self._resolver.close()
 
     async def _tell(self, member: str) -> None:
         message = await self._message(member)

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -25,15 +27,30 @@ class NotTold(Exception):
         """The receiver wants to be told nothing any more."""
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """What the system's resolver says."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+class Resolver:
+    """The system's resolver, in threads of its own: names that hang in it hold up nothing but themselves.
+
+    The event loop's threads read files and look up Redis; a few black-holed names would fill them all.
+    """
+
+    def __init__(self, num_threads: int) -> None:
+        """A thread is made when it is needed."""
+        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="webhook-names")
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        """Its addresses. Raises socket.gaierror."""
+        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+    def close(self) -> None:
+        """Look nothing up any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def post(
     url: str, body: bytes, headers: Mapping[str, str], allowed: AllowedHosts, *,
-    resolve: Resolve = resolve, timeout_s: float = TIMEOUT_S,
+    resolve: Resolve, timeout_s: float = TIMEOUT_S,
 ) -> None:  # fmt: skip
     """Post once; redirects are not followed, proxies of the environment not used, and the answer's body is not read.
 

@@ -1,7 +1,9 @@
 """The drill: a service full of work is backed up and destroyed; restored elsewhere it reads the same, and goes on."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,14 @@ from distill.contracts.records import CheckpointRef, JobState, Outcome, Phase
 from distill.contracts.settings import NodeSettings
 from services.backup.backup import make_backup
 from services.backup.restore import restore
+from services.control_plane.audit import files
+from services.control_plane.audit.chain import to_line
+from services.control_plane.audit.moving import Mover
+from services.control_plane.audit.reading import AuditReader, Wanted, links_of
 from services.control_plane.main import create_app
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
+from tests.services.control_plane.audits import verdict
 from tests.services.control_plane.conftest import AUTHORIZED
 from tests.services.control_plane.fakes import FakeRay, a_reconciler
 from tests.services.control_plane.records import JOB, TAUGHT, a_queued_job, a_teacher, said
@@ -87,6 +94,13 @@ class House:
         await self.redis.set(names.lease_key(self.jobs["running"]), 1, px=15_000)
         await self._make_keys()
         await self._end_two()
+        await self._age_audit_log()
+
+    async def _age_audit_log(self) -> None:
+        """Its oldest entries are in a file by now."""
+        older: Any = await self.redis.xrange(names.AUDIT_KEY, count=3)
+        files.write(self.storage, links_of(older))
+        await self.redis.xtrim(names.AUDIT_KEY, minid="4-0", approximate=False)
 
     async def _make_keys(self) -> None:
         for name in ("holds", "revoked"):
@@ -188,14 +202,20 @@ async def test_what_was_destroyed_reads_the_same_elsewhere_and_goes_on(
     working: House, new_redis: Redis, new_url: str, new_storage: Path, new_api: Any, tmp_path: Path, own_redis_url: str
 ):
     before = await everything(working.api)
+    log, noted = await audited(working.redis, working.storage), (await verdict(working.api))["head"]
+    assert {path.name for path in (working.storage / "audit").iterdir()} == {"000000000001-000000000003.jsonl"}
     target = tmp_path / "backup"
     made = await asyncio.to_thread(make_backup, own_redis_url, working.storage, target, with_files=True)
     await working.redis.flushdb()
 
     done = await asyncio.to_thread(restore, target, new_url, new_storage, may_be_incomplete=False)
     assert (done.num_files, done.renumbered, done.restarted, done.missing) == (len(made.files), [], [], [])
+    assert (await audited(new_redis, new_storage))[0]["what"] == "restore"
     api = await new_api()
     assert await everything(api) == before
+    assert await audited(new_redis, new_storage, but_for=1) == log
+    found = await verdict(api, noted=noted)
+    assert (found["whole"], found["num_entries"]) == (True, len(log) + 1)
 
     await answers_as_before(working, api, new_redis)
     assert await new_redis.zrange(names.WEBHOOKS_KEY, 0, -1) == ["job:told-abc234"]
@@ -203,6 +223,35 @@ async def test_what_was_destroyed_reads_the_same_elsewhere_and_goes_on(
     assert await new_redis.get(names.lease_key(working.jobs["running"])) is None
     assert not await new_redis.exists(names.RESTORING_KEY)
     await goes_on(working, new_redis, new_storage)
+
+
+async def audited(redis: Redis, storage: Path, *, but_for: int = 0) -> list[dict[str, Any]]:
+    """The audit log, newest first, without its newest entries."""
+    links, _ = await AuditReader(redis, storage).page(Wanted(), limit=1000, before=None)
+    return [json.loads(to_line(link)) for link in links][but_for:]
+
+
+async def test_the_audit_log_goes_on_where_the_files_of_a_storage_that_lived_on_end(
+    working: House, new_redis: Redis, new_url: str, tmp_path: Path, own_redis_url: str
+):
+    target = tmp_path / "backup"
+    await asyncio.to_thread(make_backup, own_redis_url, working.storage, target, with_files=False)
+    await submitted(working.api, name="after-the-backup")
+    mover = Mover(working.redis, working.storage, days=1)
+    await mover.move(now() + timedelta(days=3), dry_run=False)
+    reader = AuditReader(working.redis, working.storage)
+    before = await audited(working.redis, working.storage)
+    noted = (await reader.walk()).head
+    await working.redis.flushdb()
+
+    await asyncio.to_thread(restore, target, new_url, working.storage, may_be_incomplete=False)
+    walk = await AuditReader(new_redis, working.storage).walk()
+    assert (walk.fault, walk.head.number) == (None, noted.number), "but for the newest entry, which Redis alone held"
+    restored, *others = await audited(new_redis, working.storage)
+    assert (restored["what"], others) == ("restore", before[1:])
+    lost = (await AuditReader(new_redis, working.storage).walk(noted)).fault
+    assert lost is not None
+    assert lost.number == noted.number
 
 
 async def answers_as_before(working: House, api: httpx.AsyncClient, new_redis: Redis) -> None:

@@ -12,21 +12,23 @@ from typer.testing import CliRunner
 
 from distill.contracts import names
 from distill.contracts.errors import AttemptSuperseded, Conflict, InvalidData
-from distill.contracts.facts import AttemptClaimed
-from distill.contracts.records import Attempt, CheckpointRef, JobState, Outcome, Phase
+from distill.contracts.facts import AttemptClaimed, VersionCreated
+from distill.contracts.records import Attempt, CheckpointRef, JobState, Outcome, Phase, Wish
+from distill.contracts.teachers import TeacherVersionState
 from distill.journal.watch import DirectiveWatch
 from services.backup import keys
 from services.backup.backup import make_backup
-from services.backup.fencing import fence
+from services.backup.fencing import fence, fence_teacher
 from services.backup.keys import open_for_copy, take
 from services.backup.restore import restore
 from services.backup.where import redis_and_storage
 from services.cli.exit_codes import CONFLICT, INVALID
 from services.cli.main import app
 from services.control_plane.life import apply_fact
+from services.control_plane.ray_rest import RayJob, RayJobState
 from services.control_plane.store import Store
 from tests.services.control_plane.fakes import FakeRay, a_reconciler
-from tests.services.control_plane.records import NOON, a_queued_job, a_running_job
+from tests.services.control_plane.records import NOON, a_queued_job, a_running_job, a_teacher, a_version
 
 NUM_JOBS = 20
 
@@ -147,7 +149,9 @@ async def test_what_broke_off_goes_on_and_nothing_starts_before(
     restore(backup, new_url, new_storage, may_be_incomplete=False)
     await Store(new_redis).check_schema()
     with open_for_copy(own_redis_url) as old:
-        assert take(new) == take(old)
+        assert [one for one in take(new) if one.key != names.AUDIT_KEY] == take(old)
+    (restored,) = new.xrange(names.AUDIT_KEY)
+    assert '"what":"restore"' in restored[1]["entry"]
 
 
 def test_a_backup_is_a_new_folder_for_its_owner_alone(backup: Path, own_redis_url: str, storage: Path):
@@ -206,6 +210,58 @@ async def test_a_worker_of_after_the_backup_stops_and_its_number_is_not_given_ag
     ray = FakeRay(cpus=100)
     await a_reconciler(new_redis, ray, tmp_path).round()
     assert {one for one in ray.jobs if one.startswith("job-01-")} == {"job-01-3"}
+
+
+async def test_an_attempt_of_after_the_backup_whose_process_never_began_is_met_by_its_ray_job(
+    backup: Path, redis: AsyncRedis, new_redis: AsyncRedis, new: Redis, new_url: str, storage: Path, tmp_path: Path
+):
+    """It has left no folder, so its number is given again; but that names the same Ray job, which there is once."""
+    ray = FakeRay(cpus=100)
+    await a_reconciler(redis, ray, tmp_path).round()
+    assert "job-01-1" in ray.jobs
+    ray.jobs["job-02-1"] = RayJob(RayJobState.FAILED)
+    before = dict(ray.jobs)
+
+    restored = restore(backup, new_url, storage, may_be_incomplete=False)
+
+    assert restored.renumbered == []
+    again = a_reconciler(new_redis, ray, tmp_path)
+    await again.round()
+    assert ray.jobs == before, "nothing was started a second time"
+    waits = await Store(new_redis).job("job-01")
+    assert (waits.state, waits.attempt, Phase.LAUNCHED in waits.newest.phases) == (JobState.STARTING, 1, True)
+    with DirectiveWatch(new, "job-01", attempt=1, keep_lease=True) as watch:  # its process begins at last
+        assert watch.wish is Wish.RUN
+
+
+def test_a_teacher_without_later_versions_is_left_alone():
+    teacher = a_teacher()
+    assert fence_teacher(teacher, newest_folder=1, at=NOON) is teacher
+
+
+async def test_the_check_of_a_version_of_after_the_backup_is_not_taken_for_a_later_ones(
+    store: Store, own_redis_url: str, new_redis: AsyncRedis, new_url: str, storage: Path, tmp_path: Path
+):
+    await store.check_schema()
+    await store.create_teacher(a_teacher())
+    key = names.record_key("teacher", "wise")
+    with open_for_copy(own_redis_url) as old:
+        old.set(key, json.dumps(json.loads(str(old.get(key))) | {"later": "news"}))
+    make_backup(own_redis_url, storage, tmp_path / "backup", with_files=False)
+    (storage / "teachers/wise/2").mkdir(parents=True)  # published, and checked, since
+    ray = FakeRay()
+    ray.jobs["check-wise-2"] = RayJob(RayJobState.SUCCEEDED)
+    assert restore(tmp_path / "backup", new_url, storage, may_be_incomplete=False).republish == ["wise"]
+    assert json.loads(await new_redis.get(key))["later"] == "news"
+    again, reconciler = Store(new_redis), a_reconciler(new_redis, ray, tmp_path)
+    number = len((await again.teacher("wise")).versions) + 1
+    version = a_version(version=number, state=TeacherVersionState.CHECKING, manifest=None)
+    await again.append("teacher", "wise", VersionCreated(version=version, at=NOON))
+    await reconciler.round()
+    await reconciler.round()
+    states = [version.state.value for version in (await again.teacher("wise")).versions]
+    assert states == ["READY", "DELETED", "DELETED", "CHECKING"]
+    assert ray.arguments["check-wise-4"] == ["teacher_server.check", "--teacher", "wise", "--version", "4"]
 
 
 def test_what_an_older_program_does_not_know_of_a_record_stays(

@@ -1,14 +1,20 @@
 """What a person reads of a record."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from distill.contracts.base import now
 from distill.contracts.facts import TeacherAwaited, TeacherReturned
+from distill.contracts.notify import Delivery, NotifySpec
+from distill.contracts.records import JobState
 from distill.contracts.teachers import TeacherResources
 from services.cli.cards import job_card, version_lines
+from tests.services.client.stub_house import SPEC, a_job
 from tests.services.control_plane.records import MANIFEST, NOON, a_running_job, a_version, after, said
+
+WITH_HOOK = SPEC.model_copy(update={"notify": NotifySpec(url="https://hooks.example.com/stillhouse")})
 
 
 def test_a_job_that_waits_for_a_teacher_says_for_which_why_and_since_when():
@@ -20,6 +26,38 @@ def test_a_job_that_waits_for_a_teacher_says_for_which_why_and_since_when():
     assert second == "  waits      since 2 min ago (limits.teacher_wait_s: 60 min 00 s)"
     back = after(waiting, said(TeacherReturned(attempt=1, teacher="wise@1", at=NOON), 5))
     assert not any(line.startswith("  waits") for line in job_card(back))
+
+
+LAST = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (None, "hooks.example.com was not told yet, or a month ago"),
+        (
+            {"state": "delivered", "tries": 2, "last_try_at": now() - timedelta(hours=3)},
+            "hooks.example.com was told 3 h ago, at try 2",
+        ),
+        (
+            {"state": "waiting", "tries": 1, "problem": "it answered 503", "next_try_at": LAST},
+            "hooks.example.com could not be told at try 1 (again at 2026-01-01 12:00 UTC): it answered 503",
+        ),
+        (
+            {"state": "given_up", "tries": 8, "problem": "it answered 410"},
+            "hooks.example.com could not be told at try 8 (not tried again): it answered 410",
+        ),
+    ],
+)
+def test_whether_somebody_was_told_of_its_end_is_said(told: dict[str, Any] | None, line: str):
+    went = told and Delivery(**({"id": "m", "host": "hooks.example.com", "last_try_at": LAST} | told))
+    assert f"  webhook    {line}" in job_card(a_job("j", state=JobState.FAILED, spec=WITH_HOOK), went)
+
+
+def test_before_its_end_it_is_said_who_will_be_told_and_nothing_where_nobody_is():
+    (line,) = [line for line in job_card(a_job("j", spec=WITH_HOOK)) if "webhook" in line]
+    assert line == "  webhook    hooks.example.com will be told of the end"
+    assert not [line for line in job_card(a_job("j")) if "webhook" in line]
 
 
 def test_a_version_names_the_modules_that_terms_on_features_may_name():

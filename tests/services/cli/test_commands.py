@@ -7,16 +7,18 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from distill.contracts.base import now
 from distill.contracts.errors import Conflict
 from distill.contracts.measures import Snapshot
-from distill.contracts.pool import TeacherUsage, TeamUsage
+from distill.contracts.notify import Delivery, NotifySpec
+from distill.contracts.pool import StorageUsage, StudentUsage, TeacherUsage, TeamUsage
 from distill.contracts.records import JobState
 from distill.contracts.study import Child
 from distill.contracts.teachers import MemberFromJob
 from services.control_plane.retention import Sort
 from services.control_plane.views import Collected, Removed
 from tests.services.cli.conftest import Run
-from tests.services.client.stub_house import House, a_job, a_short_life
+from tests.services.client.stub_house import NOON, SPEC, House, a_job, a_short_life
 from tests.services.control_plane.records import a_reservation
 
 
@@ -71,6 +73,28 @@ def test_jobs_can_be_narrowed_to_a_state_in_small_letters(house: House, stillhou
 def test_a_job_is_shown_with_why_it_is_as_it_is(house: House, stillhouse: Run):
     house.add(a_job())
     assert stillhouse("job", "digits-abc123").stdout.startswith("digits-abc123  QUEUED: because the test says so")
+
+
+HOOK = NotifySpec(url="https://hooks.example.com/stillhouse")
+TOLD = Delivery(id="m", state="delivered", host="hooks.example.com", tries=1, last_try_at=NOON)
+
+
+def test_a_job_and_a_study_show_how_telling_of_their_end_went(house: House, stillhouse: Run):
+    ended = a_job(state=JobState.SUCCEEDED, spec=SPEC.model_copy(update={"notify": HOOK}))
+    house.add_study("digits-s1", ended)
+    study = house.studies["digits-s1"]
+    told_of = study.spec.model_copy(update={"notify": HOOK})
+    house.studies["digits-s1"] = study.model_copy(update={"spec": told_of, "report": "reports/study-digits-s1"})
+    for command, identity in (("job", ended.id), ("study", "digits-s1")):
+        assert "hooks.example.com was not told yet" in stillhouse(command, identity).stdout
+        house.deliveries[identity] = TOLD
+        assert "hooks.example.com was told" in stillhouse(command, identity).stdout
+
+
+def test_nobody_is_asked_how_telling_went_where_nobody_is_told(house: House, stillhouse: Run):
+    house.add(a_job(state=JobState.SUCCEEDED))
+    assert "webhook" not in stillhouse("job", "digits-abc123").stdout
+    assert not [path for _, path, _ in house.asked if path.endswith("/webhook")]
 
 
 def test_an_unknown_id_ends_with_three_and_suggests_what_looks_like_it(house: House, stillhouse: Run):
@@ -273,14 +297,41 @@ def test_gc_says_what_went_and_why(house: House, stillhouse: Run):
     assert Collected.model_validate_json(done.stdout).removed == [log]
 
 
-def test_usage_is_a_line_for_each_teacher(house: House, stillhouse: Run):
+def test_usage_is_a_line_for_each_teacher_and_one_for_the_team(house: House, stillhouse: Run):
     wise = TeacherUsage(teacher="wise@1", rows_computed=30_000, rows_recalled=270_000, device_seconds=2.34, refusals=1)
-    house.usage = TeamUsage(team="vision", month="2026-01", teachers=(wise,))
+    students = StudentUsage(attempts=3, worker_seconds=7200, cpu_seconds=3600, gpu_seconds=0.5)
+    storage = StorageUsage(runs_bytes=5_000_000, answers_bytes=250_000, measured_at=now() - timedelta(minutes=9))
+    house.usage = TeamUsage(team="vision", month="2026-01", teachers=(wise,), students=students, storage=storage)
     done = stillhouse("usage", "--month", "2026-01", "--team", "vision")
-    assert done.stdout.splitlines()[1].split() == ["vision", "wise@1", "30,000", "270,000", "2.3", "1"]
+    of_wise, empty, heads, line = done.stdout.splitlines()[1:]
+    assert of_wise.split() == ["vision", "wise@1", "30,000", "270,000", "2.3", "1"]
+    assert (empty, heads.split()[:1]) == ("", ["TEAM"])
+    assert line.split() == [
+        "vision",
+        "30,000",
+        "2.3",
+        "3",
+        "7,200.0",
+        "3,600.0",
+        "0.5",
+        "5.2",
+        "MB,",
+        "9",
+        "min",
+        "ago",
+    ]
     assert house.asked[-1][1] == "/v1/usage?month=2026-01&team=vision"
     assert json.loads(stillhouse("usage", "--json").stdout)["teachers"][0]["rows_recalled"] == 270_000
     assert house.asked[-1][1] == "/v1/usage"
+
+
+def test_an_operator_sees_a_line_for_each_team(house: House, stillhouse: Run):
+    done = stillhouse("usage", "--all", "--month", "2026-01")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["TEAM", "default", "other"]
+    assert done.stdout.splitlines()[1].endswith("not measured")
+    assert house.asked[-1][1] == "/v1/usage/teams?month=2026-01"
+    assert [one["team"] for one in json.loads(stillhouse("usage", "--all", "--json").stdout)] == ["default", "other"]
+    assert stillhouse("usage", "--all", "--team", "vision").exit_code == 2
 
 
 def test_a_taken_name_ends_with_four(stillhouse: Run):

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from distill.contracts.errors import DependencyDown, StillhouseError
+from distill.contracts.notify import Delivery
 from distill.contracts.records import JobState
 from services.client import StillhouseClient
 from services.client.where import find_server
 from services.stack.home import StackHome, StackState
-from tests.services.client.stub_house import House, a_job
+from tests.services.client.stub_house import NOON, House, a_job
 
 WEIGHTS = bytes(range(256)) * 40
 
@@ -86,5 +87,6 @@ def test_a_home_without_a_stack_does_not_speak_to_anothers(tmp_path: Path):
 
 
 def test_how_a_webhook_went(house: House, asking: StillhouseClient):
-    house.add(a_job())
-    assert asking.webhook("job", "digits-abc123").state == "delivered"
+    went = Delivery(id="msg_job_j", state="delivered", host="hooks.example.com", tries=2, last_try_at=NOON)
+    house.deliveries["digits-abc123"] = went
+    assert asking.webhook("job", "digits-abc123") == asking.webhook("study", "digits-abc123") == went

@@ -27,7 +27,10 @@ def test_a_reservation_that_has_ended_is_not_found(asking: StillhouseClient):
 def test_usage_is_asked_for_a_month_and_a_team_or_for_neither(house: House, asking: StillhouseClient):
     assert asking.usage() == house.usage
     asking.usage(month="2026-10", team="vision")
-    assert [path for _, path, _ in house.asked] == ["/v1/usage", "/v1/usage?month=2026-10&team=vision"]
+    assert [one.team for one in asking.usage_of_all(month="2026-10")] == ["default", "other"]
+    assert [path for _, path, _ in house.asked] == [
+        "/v1/usage", "/v1/usage?month=2026-10&team=vision", "/v1/usage/teams?month=2026-10",
+    ]  # fmt: skip
 
 
 def test_a_team_is_granted_all_that_is_said_and_nothing_else(house: House, asking: StillhouseClient):

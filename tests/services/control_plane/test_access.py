@@ -1,14 +1,20 @@
 """The access matrix: every route of the application, asked by everybody who may not."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from distill.contracts.keys import Scope
+from distill.contracts.keys import Scope, new_key, new_key_id
 from services.control_plane.authentication import OPEN
-from tests.services.control_plane.access import MISSING, NOT_ADMIN, Matrix, Route, named, routes, told
+from services.control_plane.main import create_app
+from services.control_plane.routes.health import in_short
+from services.control_plane.settings import Settings
+from services.control_plane.views import Readiness
+from tests.services.control_plane.access import MISSING, NOT_ADMIN, Matrix, Route, client_of, named, routes, told
 from tests.services.control_plane.conftest import ADMIN_KEY
 
 BAD = ["no key", "no key of ours", "bad checksum", "unknown", "expired", "revoked", "rotated away"]
@@ -107,6 +113,43 @@ async def test_a_body_is_not_read_for_who_shows_no_key(house: FastAPI, matrix: M
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(house), base_url="http://stillhouse") as client:
         assert (await client.post("/v1/jobs", content=never())).status_code == 401
+
+
+@pytest.mark.parametrize("key", [None, "sth_nonsense", new_key(new_key_id())], ids=["no key", "bad", "unknown"])
+@pytest.mark.usefixtures("redis")
+async def test_who_shows_no_key_learns_what_is_down_and_not_where(settings: Settings, tmp_path: Path, key: str | None):
+    node = settings.node.model_copy(update={"storage": tmp_path / "gone"})
+    house = create_app(settings.model_copy(update={"node": node}))
+    async with house.router.lifespan_context(house):
+        async with client_of(house, key) as anybody:
+            told = await anybody.get("/readyz")
+        async with client_of(house, ADMIN_KEY) as operator:
+            told_more = await operator.get("/readyz")
+    assert (told.status_code, told_more.status_code) == (503, 503)
+    short = {"redis": "ok", "ray": "doesn't answer as it should", "storage": "can't be read and written"}
+    assert told.json() == {"ready": False, "dependencies": short, "warnings": []}
+    assert str(tmp_path / "gone") in told_more.json()["dependencies"]["storage"]
+
+
+def test_in_short_nothing_says_where_redis_is_or_how_it_is_set():
+    words = {"redis": "doesn't answer: Error 111 connecting to 10.1.2.3:6379", "ray": "ok", "storage": "ok"}
+    told = in_short(Readiness(ready=False, dependencies=words, warnings=["Redis has appendonly no"]))
+    assert told.dependencies == {"redis": "doesn't answer", "ray": "ok", "storage": "ok"}
+    assert told.warnings == []
+
+
+async def test_however_many_ask_whether_it_is_ready_ray_is_asked_once_a_second(
+    house: FastAPI, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+
+    async def ping() -> None:
+        asked.append(1)
+
+    monkeypatch.setattr(house.state.context.ray, "ping", ping)
+    async with client_of(house, None) as anybody:
+        await asyncio.gather(*(anybody.get("/readyz") for _ in range(20)))
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("path", sorted(OPEN))

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from distill.contracts.facts import AttemptLaunched, AttemptLost, CancelAsked, PauseAsked, QueueReason
+from distill.contracts.facts import AttemptLaunched, AttemptLost, CancelAsked, PauseAsked, PhaseReached, QueueReason
+from distill.contracts.records import Phase
 from services.control_plane.decisions import (
+    Confirm,
     DeclareLost,
     Launch,
     Observed,
@@ -15,7 +17,7 @@ from services.control_plane.decisions import (
     waits_for_room,
 )
 from services.control_plane.ray_rest import RayJob, RayJobState
-from tests.services.control_plane.records import NOON, a_queued_job, a_running_job, a_starting_job, after, at
+from tests.services.control_plane.records import NOON, a_queued_job, a_running_job, a_starting_job, after, at, said
 from tests.services.control_plane.test_life import LOST
 
 LAUNCHED = AttemptLaunched(attempt=1, submission_id="digits-abc234-1", at=NOON)
@@ -42,8 +44,25 @@ def test_while_ray_is_silent_nothing_ends():
 
 
 def test_a_claimed_attempt_is_launched_until_that_is_confirmed():
-    assert decide_attempt(a_starting_job(), seen(RayJobState.ABSENT)) == Launch()
+    assert decide_attempt(a_starting_job(), seen(RayJobState.ABSENT, heartbeat=False)) == Launch()
     assert decide_attempt(after(a_starting_job(), LAUNCHED), seen(RayJobState.PENDING, heartbeat=False)) is None
+
+
+@pytest.mark.parametrize("state", [RayJobState.RUNNING, RayJobState.PENDING, RayJobState.FAILED])
+def test_what_ray_has_already_is_confirmed_and_not_handed_over_again(state: RayJobState):
+    assert decide_attempt(a_starting_job(), seen(state, heartbeat=False)) == Confirm()
+
+
+def test_an_attempt_that_was_heard_is_never_launched_again_nor_lost_at_once_whatever_ray_says():
+    assert decide_attempt(a_starting_job(), seen(RayJobState.ABSENT)) == Confirm()
+    started = after(a_starting_job(), said(PhaseReached(attempt=1, phase=Phase.STARTED, at=NOON), 1))
+    assert decide_attempt(started, seen(RayJobState.ABSENT, heartbeat=False)) == Confirm()
+    runs = a_running_job()
+    assert Phase.LAUNCHED not in runs.attempts[-1].phases
+    assert decide_attempt(runs, seen(RayJobState.ABSENT)) is None
+    just_fell_silent = Observed(ray=RayJob(RayJobState.ABSENT), has_heartbeat=False, silent_s=1.0, now=NOON)
+    for job in (runs, after(runs, CancelAsked(at=NOON)), after(runs, PauseAsked(at=NOON))):
+        assert not isinstance(decide_attempt(job, just_fell_silent), DeclareLost)
 
 
 def test_a_heartbeat_outweighs_rays_word():

@@ -1,11 +1,13 @@
 """What has ended, and what nothing refers to, can be deleted: at once out of every list, then out of storage."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from distill.contracts import names
@@ -17,10 +19,15 @@ from distill.contracts.study import StudySpec
 from distill.contracts.teachers import CheckedMember
 from distill.journal.client import open_redis
 from distill.journal.journal import append_fact
-from services.control_plane.deleting import Deletion, users_of
+from services.control_plane import deleting
+from services.control_plane.deleting import REPORT_PATIENCE_S, Deletion, users_of
+from services.control_plane.lease import Lease
 from services.control_plane.lists import lists_of, place_of
+from services.control_plane.ray_rest import RayJob, RayJobState
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
+from services.control_plane.strays import Strays
+from tests.services.control_plane.fakes import FakeRay
 from tests.services.control_plane.records import NOON, TAUGHT, a_queued_job, a_teacher, a_version, said
 
 JOB = "digits-abc234"
@@ -102,7 +109,7 @@ async def test_a_job_of_a_study_goes_with_the_study(api: httpx.AsyncClient, stor
     await store.create_jobs(jobs, study)
     assert [await lists_with(redis, one) for one in (study, *jobs)] == [sorted(lists_of(one)) for one in (study, *jobs)]
     for job in jobs:
-        await store.append("job", job.id, CancelAsked(at=NOON))
+        await store.append("job", job.id, CancelAsked(at=now()))
     refused = await api.delete(f"/v1/jobs/{jobs[0].id}")
     assert "delete the study" in refused.json()["detail"]
     assert "report" in (await api.delete("/v1/studies/s-abc234")).json()["detail"]
@@ -112,6 +119,21 @@ async def test_a_job_of_a_study_goes_with_the_study(api: httpx.AsyncClient, stor
     assert [key for key in await redis.keys("*") if "s-abc234" in key] == []
     assert (await api.get("/v1/jobs")).json()["items"] == []
     assert [await lists_with(redis, one) for one in (study, *jobs)] == [[], [], []]
+
+
+@pytest.mark.usefixtures("another_acts")
+async def test_a_study_whose_jobs_went_while_it_was_read_is_not_there(
+    api: httpx.AsyncClient, store: Store, redis: Redis
+):
+    """Its record is read, then those of its jobs; it may be deleted in between."""
+    for study in ("s-abc234", "t-abc234"):
+        job = a_queued_job(f"{study}-a").model_copy(update={"study": study})
+        await store.create_jobs([job], a_study(job.id, identity=study))
+    await redis.delete(names.record_key("job", "s-abc234-a"))
+    shown = await api.get("/v1/studies")
+    assert [one["study"]["id"] for one in shown.json()["items"]] == ["t-abc234"]
+    gone = await api.get("/v1/studies/s-abc234")
+    assert (gone.status_code, gone.json()["code"]) == (404, "not_found")
 
 
 async def test_what_others_need_is_kept_and_the_answer_names_them(api: httpx.AsyncClient, store: Store):
@@ -158,3 +180,63 @@ async def test_a_worker_of_a_deleted_job_leaves_nothing_in_redis(
         append_fact(its_redis, "job", JOB, said(PhaseReached(attempt=1, phase=Phase.STARTED, at=now()), 1))
     await store.apply_pending("job", JOB)
     assert [key for key in await redis.keys("*") if JOB in key] == []
+
+
+@pytest.mark.usefixtures("another_acts")
+async def test_a_study_whose_report_can_not_be_written_is_deleted_some_time_after_its_end(
+    api: httpx.AsyncClient, store: Store
+):
+    job = a_queued_job("s-abc234-student").model_copy(update={"study": "s-abc234"})
+    await store.create_jobs([job, a_queued_job("other-abc234")], a_study(job.id, "other-abc234"))
+    await store.append("job", job.id, CancelAsked(at=now() - timedelta(seconds=REPORT_PATIENCE_S + 60)))
+    refused = await api.delete("/v1/studies/s-abc234")  # a job that it reuses goes on, and the report waits for that
+    assert "10 minutes after" in refused.json()["detail"]
+    await store.append("job", "other-abc234", CancelAsked(at=now() - timedelta(seconds=REPORT_PATIENCE_S + 60)))
+    assert (await api.delete("/v1/studies/s-abc234")).status_code == 204
+
+
+async def test_files_that_can_not_be_removed_hold_up_no_others(
+    store: Store, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for identity in ("a-stuck", "b-fine"):
+        await an_ended_job(store, identity)
+        with_files(tmp_path, identity)
+        await Deletion(store, redis).job(identity)
+    remove = deleting._remove_files
+
+    def stuck(storage: Path, entry: str) -> None:
+        if entry == "job/a-stuck":
+            raise PermissionError("an immutable file")
+        remove(storage, entry)
+
+    monkeypatch.setattr(deleting, "_remove_files", stuck)
+    await Deletion(store, redis).sweep(tmp_path)
+    assert await redis.smembers(names.DELETED_KEY) == {"job/a-stuck"}
+    assert not (tmp_path / names.run_folder("b-fine")).exists()
+
+
+async def test_a_driver_of_a_deleted_job_is_stopped_and_its_files_stay_until_it_is_gone(
+    store: Store, redis: Redis, tmp_path: Path, ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("services.control_plane.strays.PATIENCE_S", 0.0)
+    await an_ended_job(store)
+    folders = with_files(tmp_path, JOB)
+    ray.jobs[f"{JOB}-1"] = RayJob(RayJobState.RUNNING)
+    deletion = Deletion(store, redis, drivers=ray.drivers)
+    await deletion.job(JOB)
+    await deletion.sweep(tmp_path)
+    assert all(folder.exists() for folder in folders)
+    await Strays(store, ray, Lease(redis), deletion).tend()  # type: ignore[arg-type]
+    assert ray.jobs[f"{JOB}-1"].state is RayJobState.STOPPED
+    await deletion.sweep(tmp_path)
+    assert [folder for folder in folders if folder.exists()] == []
+    assert await redis.smembers(names.DELETED_KEY) == set()
+
+
+async def test_nothing_is_deleted_while_a_record_that_may_refer_to_it_can_not_be_read(store: Store, redis: Redis):
+    await an_ended_job(store)
+    await store.create_teacher(a_teacher(a_version(members=(CheckedMember(folder="x", job=JOB),))))
+    await redis.set(names.record_key("teacher", "wise"), "{torn")
+    with pytest.raises(ValidationError):
+        await Deletion(store, redis).job(JOB)
+    assert (await store.job(JOB)).id == JOB

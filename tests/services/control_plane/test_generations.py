@@ -143,6 +143,19 @@ async def test_each_generation_is_published_checked_and_teaches_the_next(
     assert (await store.job(f"{study}-student-g3")).awaits_generation
 
 
+async def test_another_teams_teacher_of_the_same_name_is_never_given_the_generations(
+    store: Store, reconciler: Reconciler, study: str
+):
+    theirs = a_teacher().model_copy(update={"name": study, "team": "others", "visibility": "team"})
+    await store.create_teacher(theirs)
+    await ended(store, f"{study}-student-g1")
+    await reconciler.round()
+    second = await store.job(f"{study}-student-g2")
+    assert (second.state, second.reason.code) == (JobState.FAILED, "generation_lost")
+    assert "another team has a teacher of that name" in second.reason.text
+    assert len((await store.teacher(study)).versions) == len(theirs.versions)
+
+
 async def test_a_control_plane_that_comes_later_goes_on_where_the_last_one_was_killed(
     store: Store, redis: Redis, reconciler: Reconciler, ray: Any, tmp_path: Path, study: str
 ):

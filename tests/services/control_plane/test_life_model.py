@@ -34,7 +34,8 @@ from distill.contracts.facts import (
     TeacherReturned,
 )
 from distill.contracts.records import CheckpointRef, JobRecord, JobState, Outcome, Phase, Wish
-from services.control_plane.decisions import DeclareLost, Launch, Observed, decide_attempt, waits_for_room
+from services.control_plane.decisions import Confirm, DeclareLost, Launch, Observed, decide_attempt, waits_for_room
+from services.control_plane.held import held_by_end
 from services.control_plane.life import EDGES, apply_fact
 from services.control_plane.ray_rest import RayJob, RayJobState
 from tests.services.control_plane.records import NOON, a_queued_job, said
@@ -60,6 +61,8 @@ class Life(RuleBasedStateMachine):
         self.ended = 0
         """The newest attempt that has ended."""
         self.newest_checkpoint: CheckpointRef | None = None
+        self.num_held = 0
+        """Attempts that were counted in the team's usage."""
 
     def put(self, fact: JobFact) -> bool:
         """Apply it; whether it changed anything."""
@@ -68,6 +71,9 @@ class Life(RuleBasedStateMachine):
         skips_running = before.state is JobState.STARTING and self.record.state is JobState.SUCCEEDED
         assert self.record.state is before.state or self.record.state in EDGES[before.state] or skips_running
         assert self.record is before or not before.state.is_final
+        held = held_by_end(before, self.record, heard_at=self.clock)
+        self.num_held += sum(one.attempts for one in held.values())
+        assert all(one.worker_seconds >= 0 for one in held.values())
         return self.record is not before
 
     @rule(seconds=st.integers(0, 100))
@@ -107,11 +113,12 @@ class Life(RuleBasedStateMachine):
         seen = Observed(ray=ray, has_heartbeat=beats, silent_s=silent_s, now=self.clock)
         match decide_attempt(self.record, seen):
             case DeclareLost(problem=problem):
-                assert not beats or Phase.LAUNCHED not in self.record.attempts[-1].phases
+                assert not beats, "a driver that is heard is alive"
                 assert state is not None, "while Ray is silent nothing ends"
                 self.ends(AttemptLost(attempt=self.record.attempt, problem=problem, at=self.clock))
-            case Launch():
+            case Launch() | Confirm() as what:
                 assert self.record.state is JobState.STARTING
+                assert not (beats and isinstance(what, Launch)), "one driver is enough"
                 self.put(AttemptLaunched(attempt=self.record.attempt, submission_id="x", at=self.clock))
 
     @rule(
@@ -198,6 +205,10 @@ class Life(RuleBasedStateMachine):
         directive = self.record.directive()
         assert directive.attempt == (len(self.record.attempts) if self.record.state.has_attempt else 0)
         assert self.record.checkpoint == self.newest_checkpoint
+
+    @invariant()
+    def what_each_attempt_held_is_counted_once_when_it_has_ended(self) -> None:
+        assert self.num_held == sum(one.outcome is not None for one in self.record.attempts)
 
     @invariant()
     def it_is_tried_no_more_often_than_allowed(self) -> None:

@@ -49,3 +49,4 @@ def test_a_driver_is_stray_once_its_attempt_no_longer_counts_and_never_if_it_is_
         Driver("other-house-1", "other-house", 1),
     ]
     assert stray(drivers, [running, queued]) == ["digits-abc234-0", "queued-abc234-1"]
+    assert stray(drivers, [running, queued], [drivers[-1].job])[-1] == drivers[-1].submission

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from distill.contracts import names
 from distill.contracts.base import now
-from distill.contracts.facts import AttemptEnded, PrioritySet
+from distill.contracts.facts import AttemptEnded, PauseAsked, PrioritySet, ResumeAsked
 from distill.contracts.records import JobRecord, JobState, Outcome, Reason
 from distill.contracts.teams import TeamSpec
 from services.control_plane.queue import FRONT, MOST_A_ROUND, SAY_AGAIN_S, is_news
@@ -87,6 +87,20 @@ async def test_used_up_rows_of_the_month_are_read_where_replicas_count_them(
     await reconciler.round()
     assert (await store.job("alone-abc234")).state is JobState.STARTING
     assert "1,000 teacher rows a month (1,000 used)" in (await store.job("taught-abc234")).reason.text
+
+
+async def test_a_job_that_comes_back_after_a_day_has_waited_since_it_came_back(
+    store: Store, reconciler: Reconciler, ray: FakeRay
+):
+    """It needs the whole cluster, of which a small job has half: nothing is kept for it yet."""
+    large = of_team("default", "large", s=-86_400, compute={"workers": 4, "cpus_per_worker": 0.5})
+    await store.create_jobs([of_team("default", "first", s=-90_000), large])
+    for fact in (PauseAsked(at=now()), ResumeAsked(at=now())):
+        await store.append("job", "large", fact)
+    await reconciler.round()
+    await store.create_jobs([of_team("default", "small")])
+    await reconciler.round()
+    assert set(ray.jobs) == {"first-1", "small-1"}
 
 
 async def test_a_new_priority_changes_who_is_next(store: Store, reconciler: Reconciler, ray: FakeRay):

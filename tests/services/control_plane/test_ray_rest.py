@@ -65,3 +65,15 @@ async def test_one_on_loopback_is_trusted(monkeypatch, url):
     a_dashboard(monkeypatch, lambda _: 200, asked)
     await RayRest(url, None).job("digits-1")
     assert [one.url.path for one in asked] == ["/api/jobs/digits-1"]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"], ids=["missing", "no text"])
+async def test_a_token_that_cannot_be_read_is_named_with_its_setting(monkeypatch, tmp_path, content):
+    asked: list[httpx.Request] = []
+    a_dashboard(monkeypatch, lambda _: 200, asked)
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    with pytest.raises(DependencyDown, match="RAY_AUTH_TOKEN_PATH") as caught:
+        await RayRest("http://127.0.0.1:8265", tmp_path / "token").ping()
+    assert str(tmp_path / "token") in caught.value.message
+    assert asked == []

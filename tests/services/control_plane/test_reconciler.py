@@ -1,5 +1,6 @@
 """What a round asks of Ray, on a real Redis and a dashboard that remembers."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,16 @@ from redis.asyncio import Redis
 
 from distill.contracts import names
 from distill.contracts.base import now
+from distill.contracts.errors import DependencyDown
 from distill.contracts.facts import AttemptEnded, PhaseReached, VersionCreated
 from distill.contracts.pool import ReplicaLoad
 from distill.contracts.records import JobState, Outcome, Phase
 from distill.contracts.teachers import TeacherResources, TeacherVersionState
+from services.control_plane.attempts import Attempts
+from services.control_plane.deleting import Deletion
+from services.control_plane.lease import Lease, LeaseLost
 from services.control_plane.ray_rest import ClusterResources, RayJob, RayJobState
-from services.control_plane.reconciler import Reconciler
+from services.control_plane.reconciler import RESOURCES_AGE_S, Reconciler
 from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
 from tests.services.control_plane.fakes import DOOR, FakeRay, a_reconciler
@@ -80,6 +85,35 @@ async def test_a_cluster_that_does_not_know_its_nodes_yet_refuses_nothing(reconc
     assert await reconciler.resources() == ClusterResources(cpus=2)
 
 
+async def test_while_ray_hangs_one_waits_for_it_and_no_submit_after(reconciler: Reconciler, ray: FakeRay):
+    asked: list[int] = []
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> ClusterResources:
+        asked.append(1)
+        begun.set()
+        await goes_on.wait()
+        raise DependencyDown("Ray's dashboard doesn't answer: TimeoutError")
+
+    ray.resources = hang  # type: ignore[method-assign]
+    both = [asyncio.create_task(reconciler.resources()) for _ in range(2)]
+    await begun.wait()
+    goes_on.set()
+    assert await asyncio.gather(*both) == [None, None]
+    begun.clear()
+    goes_on.clear()
+    async with asyncio.timeout(5):
+        assert await reconciler.resources() is None
+        assert len(asked) == 1
+        reconciler._resources = (-RESOURCES_AGE_S, None)  # its time is over, and the next round asks again
+        waiting = asyncio.create_task(reconciler.resources())
+        await begun.wait()
+        assert await reconciler.resources() is None
+    goes_on.set()
+    assert await waiting is None
+    assert len(asked) == 2
+
+
 async def test_an_attempt_without_a_word_or_a_heartbeat_is_lost_and_its_output_kept(
     store: Store, reconciler: Reconciler, ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -93,6 +127,55 @@ async def test_an_attempt_without_a_word_or_a_heartbeat_is_lost_and_its_output_k
     assert "killed for memory" in job.reason.text
     log = tmp_path / names.attempt_folder("digits-abc234", 1) / names.LOG_FILE
     assert log.read_text() == "what digits-abc234-1 printed\n"
+
+
+async def test_an_attempt_whose_output_can_not_be_kept_is_lost_all_the_same(
+    store: Store, reconciler: Reconciler, ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+):
+    async def full(_: str) -> str:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("services.control_plane.liveness.GRACE_S", 0.0)
+    monkeypatch.setattr(ray, "logs", full)
+    await store.create_jobs([a_queued_job("digits-abc234")])
+    await reconciler.round()
+    ray.jobs["digits-abc234-1"] = RayJob(RayJobState.FAILED, "killed for memory")
+    await reconciler.round()
+    assert (await store.job("digits-abc234")).reason.code == "retrying"
+
+
+async def test_files_that_take_long_to_remove_hold_up_no_job(
+    store: Store, reconciler: Reconciler, ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+):
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def large_folder(*_: object) -> None:
+        begun.set()
+        await may_end.wait()
+
+    monkeypatch.setattr(Deletion, "sweep", large_folder)
+    await reconciler.round()
+    tidying = asyncio.create_task(reconciler.tidy())
+    await begun.wait()
+    await store.create_jobs([a_queued_job("digits-abc234")])
+    await reconciler.round()
+    assert set(ray.jobs) == {"digits-abc234-1"}
+    may_end.set()
+    await tidying
+
+
+async def test_who_lost_the_lease_claims_nothing_however_long_it_was_stopped(
+    store: Store, redis: Redis, ray: FakeRay, tmp_path: Path
+):
+    lease = Lease(redis)
+    assert await lease.hold()
+    attempts = Attempts(store, redis, ray, lease, storage=tmp_path)  # type: ignore[arg-type]  # it stands for Ray
+    await store.create_jobs([a_queued_job("digits-abc234")])
+    await redis.set(names.RECONCILER_KEY, "another", ex=600)
+    with pytest.raises(LeaseLost):
+        await attempts.claim(await store.job("digits-abc234"))
+    assert await redis.xlen(names.inbox_key("job", "digits-abc234")) == 0
+    assert (await store.job("digits-abc234")).state is JobState.QUEUED
 
 
 async def test_a_last_word_in_the_inbox_counts_before_rays(
@@ -243,6 +326,19 @@ async def test_only_the_holder_of_the_lease_acts(
     await reconciler.give_up_lease()
     await second.round()
     assert set(ray.jobs) == {"digits-abc234-1"}
+
+
+async def test_a_teacher_that_can_not_be_read_holds_up_no_other_and_no_job(
+    store: Store, redis: Redis, reconciler: Reconciler, ray: FakeRay, caplog: pytest.LogCaptureFixture
+):
+    await store.create_teacher(a_teacher())
+    checking = a_version(state=TeacherVersionState.CHECKING, manifest=None)
+    await store.create_teacher(a_teacher(checking, name="whole", aliases={}))
+    await store.create_jobs([a_queued_job("whole-abc234")])
+    await redis.set(names.record_key("teacher", "wise"), "{torn")
+    await reconciler.round()
+    assert set(ray.jobs) == {"whole-abc234-1", "check-whole-1"}
+    assert "the record of wise can't be read" in caplog.text
 
 
 async def test_a_record_that_can_not_be_read_holds_up_no_other_job(

@@ -13,10 +13,13 @@ from distill.contracts.base import now
 from distill.contracts.errors import NotFound
 from distill.contracts.pool import Reservation
 from distill.contracts.teachers import TeacherResources, TeacherVersionState
+from distill.contracts.teams import TeamSpec
+from services.control_plane.ray_rest import ClusterResources, RayRest
 from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
+from services.control_plane.teams import Teams
 from tests.services.control_plane.fakes import DOOR
-from tests.services.control_plane.records import WISE, a_teacher, a_version
+from tests.services.control_plane.records import MANIFEST, WISE, a_teacher, a_version
 
 ASKED = {"teacher": "wise@prod", "rows_per_s": 5000}
 
@@ -122,8 +125,6 @@ async def test_what_can_not_be_kept_is_refused_with_the_field(
 async def test_a_teacher_that_the_cluster_can_never_hold_is_refused(
     api: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    from services.control_plane.ray_rest import ClusterResources, RayRest
-
     async def two_cpus(_: RayRest) -> ClusterResources:
         return ClusterResources(cpus=2)
 
@@ -131,6 +132,79 @@ async def test_a_teacher_that_the_cluster_can_never_hold_is_refused(
     await store.create_teacher(a_teacher(a_version(resources=TeacherResources(num_cpus=3))))
     answer = await api.post("/v1/reservations", json=ASKED)
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, "no_room", "teacher")
+
+
+@pytest.fixture
+async def two_cpus(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that would hold the fewest replicas of either teacher, and not of both."""
+
+    async def resources(_: RayRest) -> ClusterResources:
+        return ClusterResources(cpus=2)
+
+    monkeypatch.setattr(RayRest, "resources", resources)
+    for name in ("wise", "other"):
+        manifest = MANIFEST.model_copy(update={"teacher": name})
+        large = a_version(resources=TeacherResources(num_cpus=1.5), manifest=manifest)
+        await store.create_teacher(a_teacher(large).model_copy(update={"name": name}))
+
+
+@pytest.mark.usefixtures("two_cpus")
+async def test_what_is_reserved_leaves_room_or_is_refused(api: httpx.AsyncClient):
+    first = await reserved(api)
+    answer = await api.post("/v1/reservations", json=ASKED | {"teacher": "other@prod"})
+    assert (answer.status_code, answer.json().get("field")) == (409, "teacher"), answer.text
+    assert "take 1.5 CPUs, and beside what is reserved already the whole cluster has 0.5" in answer.json()["detail"]
+    await reserved(api)  # the same teacher takes nothing more
+    for one in (await api.get("/v1/reservations")).json()["items"]:
+        await api.delete(f"/v1/reservations/{one['id']}")
+    assert first["teacher"]["name"] == "wise"
+    await reserved(api, teacher="other@prod")
+
+
+async def test_a_teams_rows_a_second_count_for_jobs_and_reservations_together(
+    api: httpx.AsyncClient, store: Store, redis: Redis
+):
+    await store.create_teacher(a_teacher())
+    await Teams(redis).grant("default", TeamSpec(max_teacher_rows_per_s=8000))
+    await reserved(api)
+    answer = await api.post("/v1/reservations", json=ASKED)
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (409, "over_quota", "rows_per_s")
+    assert answer.json()["expected"] == "at most 3,000"
+    await reserved(api, rows_per_s=3000)
+
+
+async def test_of_reservations_asked_for_at_once_only_those_begin_that_the_quota_allows(
+    api: httpx.AsyncClient, store: Store, redis: Redis
+):
+    await store.create_teacher(a_teacher())
+    await Teams(redis).grant("default", TeamSpec(max_teacher_rows_per_s=10_000))
+    answers = await asyncio.gather(*(api.post("/v1/reservations", json=ASKED) for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 409, 409, 409, 409]
+
+
+async def test_once_the_rows_of_the_month_are_used_up_nothing_is_reserved_nor_renewed(
+    api: httpx.AsyncClient, store: Store, redis: Redis
+):
+    await store.create_teacher(a_teacher())
+    await Teams(redis).grant("default", TeamSpec(max_teacher_rows_per_month=1000))
+    made = await reserved(api)
+    assert (await api.post(f"/v1/reservations/{made['id']}/renew")).status_code == 200
+    await redis.hset(names.usage_key("default", f"{now():%Y-%m}"), mapping={"wise@1|rows_computed": "1000"})
+    for path in ("/v1/reservations", f"/v1/reservations/{made['id']}/renew"):
+        answer = await api.post(path, json=ASKED)
+        assert (answer.status_code, answer.json()["code"]) == (409, "over_quota")
+        assert "used up its 1,000 teacher rows of this month" in answer.json()["detail"]
+
+
+async def test_a_team_has_so_many_reservations_and_no_more(
+    api: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("services.control_plane.reserving.MOST_OF_TEAM", 2)
+    await store.create_teacher(a_teacher())
+    await reserved(api)
+    await reserved(api)
+    answer = await api.post("/v1/reservations", json=ASKED)
+    assert (answer.status_code, answer.json()["expected"]) == (409, "at most 2")
 
 
 async def test_nobody_can_guess_a_reservation(redis: Redis):

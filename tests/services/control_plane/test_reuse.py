@@ -20,6 +20,7 @@ from distill.contracts.records import JobState, Outcome
 from services.control_plane.reuse import reuse_digest
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
+from services.control_plane.submit import Submission
 from tests.services.control_plane.records import JOB, TAUGHT, a_teacher
 from tests.services.control_plane.test_api import ended
 
@@ -100,6 +101,26 @@ async def test_a_finished_baseline_is_taken_as_it_is(api: httpx.AsyncClient, sto
     view = await posted(api)
     assert view["children"]["baseline"]["state"] == JobState.SUCCEEDED
     assert view["state"] == JobState.QUEUED
+
+
+@pytest.mark.parametrize("vanishes", ["_reusable", "children"], ids=["before it is read", "before the study is stored"])
+async def test_a_baseline_that_is_deleted_while_a_study_is_submitted_is_trained_anew(
+    api: httpx.AsyncClient, store: Store, redis: Redis, monkeypatch: pytest.MonkeyPatch, vanishes: str
+):
+    first = ids(await posted(api))
+    await ended(store, first["baseline"])
+    owner: type[Any] = Submission if vanishes == "_reusable" else Store
+    found = getattr(owner, vanishes)
+
+    async def delete_after(self: Any, of: Any) -> Any:
+        told = await found(self, of)
+        await redis.delete(names.record_key("job", first["baseline"]))
+        return told
+
+    monkeypatch.setattr(owner, vanishes, delete_after)
+    second = ids(await posted(api))
+    assert second["baseline"] != first["baseline"]
+    assert {job.id for job in await store.jobs(list(second.values()))} == set(second.values())
 
 
 async def test_cancelling_a_study_leaves_the_baseline_of_another_alone(api: httpx.AsyncClient, store: Store):

@@ -54,6 +54,26 @@ def test_what_is_no_hash_of_a_key_is_refused(text: str):
         Settings.from_environment(ENVIRONMENT | {"STILLHOUSE_ADMIN_KEY_HASH": text})
 
 
+NUMBERS = [
+    ("STILLHOUSE_PORT", "abc"), ("STILLHOUSE_PORT", "65536"), ("STILLHOUSE_PORT", "80.5"), ("STILLHOUSE_DOOR_PORT", "0"),
+    ("STILLHOUSE_MAX_STREAMS", "0"), ("STILLHOUSE_MAX_TEAM_STREAMS", "-1"), ("STILLHOUSE_REQUESTS_PER_S", "0"),
+    ("STILLHOUSE_REQUESTS_AT_ONCE", "many"), ("STILLHOUSE_TEACHER_IDLE_S", "nan"), ("STILLHOUSE_TEACHER_IDLE_S", "inf"),
+    ("STILLHOUSE_DATASET_BYTES", "16 GiB"), ("STILLHOUSE_ANSWERS_DISK_BYTES", "1"), ("STILLHOUSE_KEEP_LOGS_DAYS", "-1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text"), NUMBERS)
+def test_a_number_that_is_none_is_refused_by_the_name_of_its_variable(name: str, text: str):
+    with pytest.raises(InvalidSpec, match=f"{name} is '{text}'") as caught:
+        Settings.from_environment(ENVIRONMENT | {name: text})
+    assert (caught.value.details["field"], caught.value.details["got"]) == (name, text)
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in NUMBERS}))
+def test_a_number_that_is_empty_is_as_one_that_is_not_set(name: str):
+    assert Settings.from_environment(ENVIRONMENT | {name: ""}) == Settings.from_environment(ENVIRONMENT)
+
+
 def test_started_wrongly_it_says_what_is_missing_and_ends_with_two():
     command = [sys.executable, "-m", "services.control_plane"]
     bare = {"PATH": os.environ["PATH"]}
@@ -64,3 +84,7 @@ def test_started_wrongly_it_says_what_is_missing_and_ends_with_two():
     ended = subprocess.run(command, env=open_to_all, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert "ray-head" in ended.stderr
+    wrong = bare | ENVIRONMENT | {"STILLHOUSE_MAX_STREAMS": "0"}
+    ended = subprocess.run(command, env=wrong, capture_output=True, text=True, check=False)
+    said = "STILLHOUSE_MAX_STREAMS is '0', and has to be a whole number, at least 1\n"
+    assert (ended.returncode, ended.stderr) == (2, said)

@@ -108,8 +108,10 @@ async def test_a_study_is_reported_when_the_baseline_of_another_ends_last(store:
     assert second.jobs["baseline"] == first.jobs["baseline"]
     await ended(store, second.jobs["student"], Outcome.FAILED)
     await reconciler.round()
+    await reconciler.tidy()
     assert (await store.study(second.id)).report is None
     await ended(store, second.jobs["baseline"], Outcome.FAILED)
     await reconciler.round()
+    await reconciler.tidy()
     assert (await store.study(second.id)).report == f"reports/study-{second.id}"
     assert (await store.study(first.id)).report is None

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import threading
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,7 +28,7 @@ from services.control_plane.reuse import reuse_digest
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
 from services.control_plane.webhooks.hosts import AllowedHosts
-from services.control_plane.webhooks.outbox import CLAIM_S, MAX_OF_HOST, WAITS_S, Webhooks, read_delivery
+from services.control_plane.webhooks.outbox import CLAIM_S, MAX_AT_ONCE, MAX_OF_HOST, WAITS_S, Webhooks, read_delivery
 from services.control_plane.webhooks.signing import read_secret, secret_of_team
 from tests.services.control_plane.conftest import AUTHORIZED
 from tests.services.control_plane.fakes import DOOR, FakeRay
@@ -219,6 +221,31 @@ async def test_a_slow_receiver_keeps_nobody_waiting_but_itself(
         await webhooks.close()
 
 
+async def test_names_that_can_not_be_looked_up_hold_up_no_other_work(
+    store: Store, redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    looked_up, goes_on = threading.Semaphore(0), threading.Event()
+
+    def black_hole(host: str, *_: Any, **__: Any) -> list[Any]:
+        looked_up.release()
+        goes_on.wait(30)
+        raise socket.gaierror(f"no server answers for {host}")
+
+    hosts = [f"hooks-{number}.example.com" for number in range(MAX_AT_ONCE)]
+    webhooks = webhooks_to(store, redis, clock, *hosts)
+    for number, host in enumerate(hosts):
+        await ended(store, f"http://{host}/", f"digits-{number}")
+    monkeypatch.setattr(socket, "getaddrinfo", black_hole)
+    try:
+        await webhooks.tend()
+        await wait_for(lambda: looked_up.acquire(blocking=False))
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(*(asyncio.to_thread(str, number) for number in range(MAX_AT_ONCE)))
+    finally:
+        goes_on.set()
+        await webhooks.close()
+
+
 async def test_no_answer_in_time_is_a_failed_try(store: Store, redis: Redis, clock: Clock):
     async with receiving(NEVER) as slow:
         webhooks = webhooks_to(store, redis, clock, f"127.0.0.1:{slow.port}", timeout_s=0.1)
@@ -292,7 +319,8 @@ def test_only_what_is_listed_is_allowed(url: str, allowed: bool):
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1", "0.0.0.0", "::1", "fe80::1%eth0", "fd00::1",
-     "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "224.0.0.1", "100.64.0.1"],
+     "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "224.0.0.1", "100.64.0.1", "fec0::1", "64:ff9b:1::7f00:1",
+     "::7f00:1", "::ffff:0:127.0.0.1", "::ffff:0:5db8:d70e"],
 )  # fmt: skip
 def test_private_addresses_need_to_be_listed_themselves(address: str):
     assert not AllowedHosts.parse(["hooks.example.com"]).allows_address(address)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.contracts.errors import Conflict
+from distill.contracts.errors import Conflict, InvalidSpec
 from distill.contracts.keys import hash_of_key, id_of_key
 from distill.contracts.settings import NodeSettings
 from services.stack import control_plane
@@ -83,9 +83,25 @@ def test_the_last_port_is_taken_again_for_0():
 
 def test_the_folder_is_named_by_the_environment(tmp_path: Path):
     settings = StackSettings.from_environment(
-        {"STILLHOUSE_HOME": str(tmp_path), "REDIS_URL": "redis://there", "STILLHOUSE_DOOR_PORT": "9"}
+        {
+            "STILLHOUSE_HOME": str(tmp_path),
+            "REDIS_URL": "redis://there",
+            "STILLHOUSE_DOOR_REDIS_URL": "redis://door@there",
+            "STILLHOUSE_DOOR_PORT": "9",
+        }
     )
     assert (settings.home, settings.redis_url, settings.door_port) == (tmp_path, "redis://there", 9)
+    assert settings.door_redis_url == "redis://door@there"
+
+
+@pytest.mark.parametrize(
+    "name", ["STILLHOUSE_DOOR_PORT", "STILLHOUSE_DATASET_BYTES", "STILLHOUSE_ANSWERS_MEMORY_BYTES"]
+)
+def test_a_number_that_is_none_is_refused_by_the_name_of_its_variable(tmp_path: Path, name: str):
+    home = {"STILLHOUSE_HOME": str(tmp_path)}
+    with pytest.raises(InvalidSpec, match=f"{name} is 'abc'"):
+        StackSettings.from_environment(home | {name: "abc"})
+    assert StackSettings.from_environment(home | {name: ""}) == StackSettings.from_environment(home)
 
 
 def test_the_doors_port_is_the_one_that_was_asked_for_or_an_error_that_names_the_setting():

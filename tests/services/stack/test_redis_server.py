@@ -10,8 +10,10 @@ from redis import Redis
 
 from distill.contracts.errors import DependencyDown
 from services.stack import redis_server
-from services.stack.home import RedisState, StackHome
+from services.stack.home import RedisState, StackHome, StackState
 from services.stack.processes import Child, ProcessId, free_ports
+from services.stack.settings import StackSettings
+from services.stack.stack import Stack
 
 ENVIRONMENT: dict[str, str] = {}
 
@@ -50,11 +52,34 @@ def test_it_confirms_only_what_is_on_the_disk_and_evicts_nothing(redis: tuple[Ch
     }  # fmt: skip
 
 
-def test_its_password_is_for_the_owner_alone(home: StackHome, redis: tuple[Child, RedisState]):
-    password = (home.redis / "password").read_text()
+@pytest.mark.parametrize(("file", "url"), [("password", "url"), ("door-password", "door_url")])
+def test_its_passwords_are_for_the_owner_alone(home: StackHome, redis: tuple[Child, RedisState], file: str, url: str):
+    password, address = (home.redis / file).read_text(), getattr(redis[1], url)
     assert password not in " ".join(ProcessId.of(redis[0].pid).find().cmdline())
-    assert {path.stat().st_mode & 0o077 for path in (home.redis / "password", home.redis / "redis.conf")} == {0}
-    assert not redis_server.answers(redis[1].url.replace(password, "guess"))
+    assert {path.stat().st_mode & 0o077 for path in (home.redis / file, home.redis / "redis.conf")} == {0}
+    assert redis_server.answers(address)
+    assert not redis_server.answers(address.replace(password, "guess"))
+
+
+def test_a_server_of_a_version_that_knew_no_user_for_the_door_is_started_anew(
+    home: StackHome, redis: tuple[Child, RedisState]
+):
+    child, state = redis
+    stack = Stack(StackSettings(home=home.folder))
+    stack._state = StackState(mark="m", redis=state)
+    assert stack._adopt_redis().pid == child.pid
+    stack._state = StackState(mark="m", redis=state.model_copy(update={"door_url": None}))
+    assert stack._adopt_redis() is None
+    assert not child.is_alive()
+
+
+def test_of_a_given_redis_the_doors_user_is_tried_too_and_how_to_make_it_is_told(redis: tuple[Child, RedisState]):
+    _, state = redis
+    assert redis_server.given_redis(state.url, state.door_url) == RedisState(url=state.url, door_url=state.door_url)
+    with pytest.raises(DependencyDown, match="doesn't let the door in") as caught:
+        redis_server.given_redis(state.url, state.door_url.replace("//door:", "//hall:"))
+    assert "ACL SETUSER door reset on >PASSWORD ~stillhouse:key:*" in caught.value.details["hint"]
+    assert state.door_url.partition("door:")[2].partition("@")[0] not in str(caught.value)
 
 
 def test_a_given_redis_that_does_not_answer_is_named_without_its_password():

@@ -42,6 +42,7 @@ def a_client(home: StackHome) -> StillhouseClient:
     return StillhouseClient(home.read().url, key=home.admin_key())
 
 
+@pytest.mark.long
 def test_a_killed_up_is_taken_over_and_a_stopped_one_leaves_nothing(tmp_path: Path):
     home = StackHome(tmp_path / "home")
     with an_up(home.folder) as first:

@@ -60,8 +60,16 @@ async def test_while_redis_is_away_what_is_known_holds_until_it_ends(reservation
     with pytest.raises(DependencyDown, match="Redis"):
         await reservations.find("r-2", team="vision")
     clock.passed_s = 31
-    with pytest.raises(NotFound):
+    with pytest.raises(DependencyDown):
         await reservations.find("r-1", team="vision")
+
+
+async def test_what_has_ended_is_not_remembered_for_ever(reservations, shelf, clock):
+    await reservations.find("r-1", team="vision")
+    clock.passed_s = 31
+    shelf.put(a_reservation("r-2", life_s=60))
+    await reservations.find("r-2", team="vision")
+    assert list(reservations._known._held) == ["r-2"]
 
 
 async def test_what_can_not_be_read_is_no_reservation(reservations, shelf):

@@ -56,6 +56,12 @@ def test_answers_over_http_are_the_ensembles_own(house, served_solo, settings, r
     assert answer.headers[0].teacher == "solo@1"
 
 
+def test_it_asks_redis_as_a_user_of_its_own(house, redis):
+    with httpx.Client(base_url=house.door, headers=SHOWN) as client:
+        assert client.get("/reservations/none").status_code == 404
+    assert "door" in {one["user"] for one in redis.client_list()}
+
+
 def test_who_shows_no_key_is_answered_nothing(house, redis):
     with RemotePool("fashion@3", rows_per_s=1000, url=house.url, key=KEY) as pool:
         about = f"{house.door}/reservations/{pool.reservation.id}"
