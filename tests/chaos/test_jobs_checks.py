@@ -272,6 +272,7 @@ def test_a_process_that_is_left_over_is_found():
         ("waiting", "every inbox is empty"),
         ("keys_for_ever", "every key is permanent by list, or ends"),
         ("keys_of_deleted", "every key is permanent by list, or ends"),
+        ("audit_faults", "the audit log is whole"),
         ("tracebacks", "no traceback, and no unexpected answer"),
         ("surprises", "no traceback, and no unexpected answer"),
     ],

@@ -97,6 +97,11 @@ def keys_are_permanent_by_list_or_end(evidence: Evidence) -> Iterator[Broken]:
     yield from (Broken("", f"{key} is of a deleted job") for key in evidence.keys_of_deleted)
 
 
+def the_audit_log_is_whole(evidence: Evidence) -> Iterator[Broken]:
+    """Its chain of hashes, however often its writers were killed."""
+    yield from (Broken("", fault) for fault in evidence.audit_faults)
+
+
 def nothing_unexpected_was_said(evidence: Evidence) -> Iterator[Broken]:
     """Neither a traceback in a control plane's log, nor an answer to a user that isn't one of a trouble."""
     yield from (Broken("", text) for text in (*evidence.tracebacks, *evidence.surprises))
@@ -121,6 +126,7 @@ CHECKS: Mapping[str, Check] = {
     "lists and sets say what the records say": indexes_say_what_the_records_say,
     "every inbox is empty": inboxes_are_empty,
     "every key is permanent by list, or ends": keys_are_permanent_by_list_or_end,
+    "the audit log is whole": the_audit_log_is_whole,
     "no traceback, and no unexpected answer": nothing_unexpected_was_said,
 }
 

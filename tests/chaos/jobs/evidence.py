@@ -1,7 +1,7 @@
 """What is left of a run when it is over: the event log and record of every job, what users were told, what Ray ran."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from redis import Redis
@@ -75,11 +75,12 @@ class Evidence:
     """Jobs whose inbox still holds something."""
     keys_for_ever: Sequence[str] = ()
     keys_of_deleted: Sequence[str] = ()
+    audit_faults: Sequence[str] = ()
+    """What the verification of the audit log found."""
     tracebacks: Sequence[str] = ()
     """In the control planes' logs."""
     surprises: Sequence[str] = ()
     """Answers that users did not expect."""
-    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_trail(redis: Redis, job: str) -> Trail | None:

@@ -4,12 +4,13 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from redis import Redis
 
 from distill.contracts.records import JobState, Wish
+from services.client.client import StillhouseClient
 from tests.chaos.jobs.evidence import (
     Evidence,
     faults_of_lists,
@@ -63,11 +64,12 @@ async def rage(folder: Path, *, seed: int, seconds: float, say: Callable[[str], 
         redis = Redis.from_url(house.redis.url, decode_responses=True)
         rest_s = await _at_rest(house, users[0], ledger, redis)
         say(f"{'all has come to rest' if rest_s < REST_S else 'it never comes to rest'}, after {rest_s:.0f} s")
+        audit_faults = await asyncio.to_thread(_audit_faults, house)
         for one in (house.first, house.second):
             one.is_wanted = False
             one.signal(signal.SIGTERM)
             await one.ended(20)
-        evidence = _evidence(house, ledger, redis)
+        evidence = replace(_evidence(house, ledger, redis), audit_faults=audit_faults)
         for user in users:
             user.close()
         redis.close()
@@ -129,6 +131,12 @@ def _evidence(house: House, ledger: Ledger, redis: Redis) -> Evidence:
         tracebacks=list(house.tracebacks()),
         surprises=ledger.surprises,
     )
+
+
+def _audit_faults(house: House) -> list[str]:
+    with StillhouseClient(house.first.url, key=house.key) as client:
+        found = client.verify_audit()
+    return [] if found.whole else [f"broken at {found.broken_at}: {found.what}"]
 
 
 def _keys_of(redis: Redis, jobs: Sequence[str]) -> list[str]:
