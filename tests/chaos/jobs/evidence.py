@@ -1,5 +1,6 @@
 """What is left of a run when it is over: the event log and record of every job, what users were told, what Ray ran."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from redis import Redis
 from distill.contracts import names
 from distill.contracts.events import Event
 from distill.contracts.records import JobRecord
-from services.control_plane.lists import state_list, state_lists
+from services.control_plane.lists import identity_at, lists_of
 
 Span = tuple[datetime, datetime]
 
@@ -70,7 +71,7 @@ class Evidence:
     redis_away: Sequence[Span] = ()
     lease_s: float = 3.0
     unlisted: Sequence[str] = ()
-    """What is wrong with the lists by state and the set of jobs that need care, in words."""
+    """What is wrong with the lists and with the set of jobs that need care, in words."""
     waiting: Sequence[str] = ()
     """Jobs whose inbox still holds something."""
     keys_for_ever: Sequence[str] = ()
@@ -117,8 +118,11 @@ def faults_of_lists(redis: Redis, records: Sequence[JobRecord]) -> Iterator[str]
     living = {record.id for record in records if not record.state.is_final}
     if active != living:
         yield f"active {sorted(active - living)} that are not, not active {sorted(living - active)} that are"
-    for key in {key for record in records for key in state_lists(record.team)}:
-        listed = {str(place).partition(":")[2] for place in redis.zrange(key, 0, -1)}  # type: ignore[union-attr]
-        there = {record.id for record in records if state_list(record) == key}
-        if listed != there:
-            yield f"{key} has {sorted(listed - there)} too many and lacks {sorted(there - listed)}"
+    there: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        for key in lists_of(record):
+            there[key].add(record.id)
+    for key in sorted(there.keys() | {str(key) for key in redis.scan_iter(names.list_key("job", "*"), count=1000)}):
+        listed = {identity_at(str(place)) for place in redis.zrange(key, 0, -1)}  # type: ignore[union-attr]
+        if listed != there[key]:
+            yield f"{key} has {sorted(listed - there[key])} too many and lacks {sorted(there[key] - listed)}"
