@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from distill.contracts.base import now
@@ -134,7 +135,7 @@ class House:
         for one in (self.first, self.second):
             text = one.log.read_text() if one.log.exists() else ""
             begins = [found.start() for found in ENTRY.finditer(text)]
-            for begin, end in zip(begins, [*begins[1:], len(text)], strict=True):
+            for begin, end in pairwise([*begins, len(text)]):
                 entry = text[begin:end]
                 if " ERROR " in entry and not NO_BUG.search(entry):
                     yield entry.strip()
