@@ -167,15 +167,22 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _apply_for_ever(store: Store, blocking: Redis, reconciler: Reconciler) -> None:
-    """Apply facts as workers append them; the reconciler's rounds catch what this misses."""
-    cursor = "$"
+    """Apply facts as workers append them, and what they said while no control plane was there.
+
+    The reconciler's rounds catch what this misses of jobs that live. Nobody else looks at those that have ended: so what
+    is cut short is tried again.
+    """
+    cursor = "0-0"
+    waiting: set[tuple[str, str]] = set()
 
     async def apply_next() -> None:
-        nonlocal cursor
+        nonlocal cursor, waiting
         entries = await read_streams(blocking, {names.WAKE_KEY: cursor}, block_ms=WAKE_BLOCK_MS)
         cursor = entries[-1][1] if entries else cursor
-        for kind, identity in sorted({(fields["kind"], fields["id"]) for _, _, fields in entries}):
-            await guarded(f"{kind} {identity}", _apply, store, reconciler, KINDS[kind], identity)
+        waiting |= {(fields["kind"], fields["id"]) for _, _, fields in entries}
+        for kind, identity in sorted(waiting):
+            if await guarded(f"{kind} {identity}", _apply, store, reconciler, KINDS[kind], identity):
+                waiting.remove((kind, identity))
 
     while True:
         if not await guarded("reading what workers said", apply_next):

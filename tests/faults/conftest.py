@@ -1,6 +1,7 @@
 """What breaks here: a Redis of each test's own, and workers that are real, tiny processes. Ray is a fake of our own port."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -58,8 +59,14 @@ def processes(server: RedisToBreak, tmp_path: Path) -> Iterator[ProcessRay]:
 @pytest.fixture
 async def api(server: RedisToBreak, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A control plane on that Redis, whose sockets wait for half a second, and whose Ray isn't there."""
+    async with a_control_plane(f"{server.url}?socket_timeout=0.5", tmp_path) as client:
+        yield client
+
+
+@asynccontextmanager
+async def a_control_plane(url: str, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """The whole application on this Redis; its Ray isn't there."""
     (tmp_path / "data").mkdir()
-    url = f"{server.url}?socket_timeout=0.5"
     node = NodeSettings(redis_url=url, storage=tmp_path, data_root=tmp_path / "data", cache=tmp_path / "cache")
     dashboard = f"http://127.0.0.1:{free_ports(1)[0]}"
     app = create_app(Settings(node=node, admin_key=hash_of_key(ADMIN_KEY), ray_dashboard=dashboard))

@@ -105,3 +105,11 @@ def run_control_plane(environment: dict[str, str]) -> None:
     """A whole control plane, until it is killed."""
     os.environ.update(environment)
     sys.exit(control_plane.main())
+
+
+def logged(log: Path, target: Callable[..., None], *arguments: object) -> None:
+    """What a forked process does, with what it prints appended to ``log``."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    target(*arguments)

@@ -9,8 +9,10 @@ from typing import Any, Literal, Self
 from tests.faults.redis_to_break import Connections, closed, hung_up
 
 Manner = Literal[
-    "well", "hangs", "500", "trickles", "cuts the body", "cuts the JSON", "says something else", "breaks after doing"
-]
+    "well", "hangs", "500", "slow", "trickles", "cuts the body", "cuts the JSON", "says something else",
+    "breaks after doing",
+]  # fmt: skip
+SLOW_S = 3.0
 
 
 class RayServer:
@@ -25,18 +27,28 @@ class RayServer:
         self.on_submit: Callable[[], object] = lambda: None
         """Called once, before the first submission is answered."""
         self.url = ""
+        self._server: asyncio.Server | None = None
         self._answering: Connections = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Serve on a free port of this machine."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await self.listen(0)
         try:
             yield self
         finally:
-            server.close()
-            await hung_up(self._answering)
+            await self.refuse()
+
+    async def listen(self, port: int) -> None:
+        """Take connections on this port, or on any free one where it is 0."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def refuse(self) -> None:
+        """Take no connection any more, and cut those that there are."""
+        assert self._server is not None
+        self._server.close()
+        await hung_up(self._answering)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._answering[writer] = asyncio.current_task()
@@ -50,7 +62,9 @@ class RayServer:
             if self.manner == "hangs":
                 await reader.read()
                 return
-            status, answer = (500, {}) if self.manner == "500" else self._answer(method, path.partition("?")[0], body)
+            if self.manner == "slow":
+                await asyncio.sleep(SLOW_S)
+            status, answer = (500, {}) if self.manner == "500" else self.answer(method, path.partition("?")[0], body)
             await self._send(writer, status, json.dumps(answer).encode())
         except (asyncio.IncompleteReadError, ConnectionError):
             return
@@ -77,7 +91,8 @@ class RayServer:
         writer.write(head + body)
         await writer.drain()
 
-    def _answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+        """Do what is asked; the status and the body of the answer."""
         match method, path.strip("/").split("/"):
             case "POST", ["api", "jobs"]:
                 return self._submit(json.loads(body)["submission_id"])

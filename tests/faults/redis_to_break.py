@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -43,6 +45,11 @@ class RedisToBreak:
         """SIGKILL: it can't even flush."""
         assert self._child is not None
         self._child.kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Such as SIGSTOP: it answers nobody, and keeps all connections, until SIGCONT."""
+        assert self._child is not None
+        os.kill(self._child.pid, number)
 
 
 class DeafAfterAsking:

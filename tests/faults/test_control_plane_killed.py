@@ -16,12 +16,16 @@ from distill.contracts.facts import CancelAsked, Fact, PhaseReached, VersionCrea
 from distill.contracts.names import Kind
 from distill.contracts.records import JobState, Phase
 from distill.contracts.teachers import TeacherVersionState
+from distill.journal.client import open_redis
+from distill.journal.journal import append_fact
+from services.control_plane.deleting import Deletion
 from services.control_plane.lease import Lease
 from services.control_plane.ray_rest import RayJob, RayJobState
 from services.control_plane.reconciler import Reconciler
 from services.control_plane.reservations import Reservations
 from services.control_plane.store import Store
 from services.stack.processes import free_ports
+from tests.faults.conftest import a_control_plane
 from tests.faults.processes import Forked, run_control_plane
 from tests.faults.ray_server import RayServer
 from tests.faults.redis_to_break import RedisToBreak, until
@@ -238,6 +242,26 @@ async def test_a_real_control_plane_killed_while_ray_starts_its_job_leaves_it_to
             second.wait(10)
     assert ray.started == [FIRST]
     assert (await store.job(JOB)).attempt == 1
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_what_was_said_of_an_ended_job_while_no_control_plane_was_there_is_passed_over_by_the_next_one(
+    server: RedisToBreak, redis: Redis, store: Store, tmp_path: Path, is_deleted: bool
+):
+    await store.create_jobs([a_queued_job(JOB)])
+    await store.append("job", JOB, CancelAsked(at=NOON))
+    if is_deleted:
+        await Deletion(store, redis).job(JOB)
+    with open_redis(server.url) as its_redis:  # of a worker that was frozen, and thaws
+        append_fact(its_redis, "job", JOB, said(PhaseReached(attempt=1, phase=Phase.TRAINING, at=NOON), 1))
+    assert not await has_nothing_in(redis, names.inbox_key("job", JOB))
+    async with a_control_plane(server.url, tmp_path):
+        await until(lambda: has_nothing_in(redis, names.inbox_key("job", JOB)))
+    assert not (is_deleted and await redis.exists(names.inbox_key("job", JOB)))
+
+
+async def has_nothing_in(redis: Redis, inbox: str) -> bool:
+    return not await redis.xlen(inbox)
 
 
 async def died(process: Forked) -> bool:

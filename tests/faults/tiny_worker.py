@@ -1,9 +1,11 @@
 """One attempt without a student: a real process with the real journal, lease and directive watch, and nothing to learn.
 
-It says an epoch every few milliseconds, and writes each into its own folder. Its exit code tells why it ended.
+It says an epoch every few milliseconds, and writes each into its own folder. Its exit code tells why it ended. Where it is
+told to finish, it does so after the epochs of its job file, as the label ``ends`` says: well, or with an error's code.
 """
 
 import argparse
+import math
 import resource
 import signal
 import sys
@@ -13,9 +15,9 @@ from pathlib import Path
 
 from distill.contracts import names
 from distill.contracts.base import now
-from distill.contracts.errors import AttemptSuperseded, DependencyDown, Interrupted, Problem
+from distill.contracts.errors import AttemptSuperseded, DependencyDown, Interrupted, Problem, errors_by_code
 from distill.contracts.facts import AttemptEnded, CheckpointSaved, EpochEnded, PhaseReached
-from distill.contracts.records import CheckpointRef, Outcome, Phase, Wish
+from distill.contracts.records import CheckpointRef, JobRecord, Outcome, Phase, Wish
 from distill.journal import watch
 from distill.journal.client import open_redis
 from distill.journal.journal import Journal
@@ -36,9 +38,11 @@ def _main(arguments: list[str]) -> int:
         parser.add_argument(f"--{name}", type=kind, required=True)
     parser.add_argument("--stubborn", action="store_true", help="pays no heed to its directive")
     parser.add_argument("--lingers", action="store_true", help="doesn't leave after its last word")
+    parser.add_argument("--finishes", action="store_true", help="has an end by itself")
+    parser.add_argument("--step-s", type=float, default=STEP_S, help="of an epoch")
     parser.add_argument("--disk-bytes", type=int, default=None, help="no file may be larger")
     known = parser.parse_args(arguments)
-    watch.POLL_S, watch.LEASE_S = 0.05, known.lease_s
+    watch.POLL_S, watch.LEASE_S = known.step_s, known.lease_s
     interrupted = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: interrupted.set())
     if known.disk_bytes is not None:
@@ -56,7 +60,7 @@ def _main(arguments: list[str]) -> int:
             ) as directive,
         ):
             journal.append(PhaseReached(attempt=known.attempt, at=now(), phase=Phase.WORKERS_READY))
-            outcome, problem = work(known, len(record.epochs), journal, directive, interrupted)
+            outcome, problem = work(known, record, journal, directive, interrupted)
             journal.append(AttemptEnded(attempt=known.attempt, at=now(), outcome=outcome, problem=problem))
             journal.flush(30)
             while known.lingers and not interrupted.is_set():
@@ -69,12 +73,13 @@ def _main(arguments: list[str]) -> int:
 
 def work(
     known: argparse.Namespace,
-    epoch: int,
+    record: JobRecord,
     journal: Journal,
     directive: watch.DirectiveWatch,
     interrupted: threading.Event,
 ) -> tuple[Outcome, Problem | None]:
-    """Epochs without end, until something ends them."""
+    """Epochs until something ends them."""
+    epoch, last = len(record.epochs), record.spec.training.epochs if known.finishes else math.inf
     folder = known.storage / names.attempt_folder(known.job, known.attempt)
     folder.mkdir(parents=True, exist_ok=True)
     while True:
@@ -84,6 +89,8 @@ def work(
             return ends[wish], Interrupted("by SIGINT").problem() if wish is Wish.RUN else None
         if wish is not Wish.RUN and not known.stubborn:
             return (Outcome.PAUSED if wish is Wish.PAUSE else Outcome.CANCELLED), None
+        if epoch >= last:
+            return how_it_ends(record)
         epoch += 1
         try:
             with (folder / "epochs.txt").open("a") as file:
@@ -96,4 +103,12 @@ def work(
             step=epoch, attempt=known.attempt,
         )  # fmt: skip
         journal.append(CheckpointSaved(attempt=known.attempt, at=now(), checkpoint=checkpoint))
-        time.sleep(STEP_S)
+        time.sleep(known.step_s)
+
+
+def how_it_ends(record: JobRecord) -> tuple[Outcome, Problem | None]:
+    """As the job's label ``ends`` has it."""
+    code = record.spec.labels.get("ends")
+    if code is None:
+        return Outcome.FINISHED, None
+    return Outcome.FAILED, errors_by_code()[code]("as its label wants it").problem()
