@@ -1,13 +1,19 @@
 """The HTTP server around the application: how long it waits for a request, and how large a request's head may be."""
 
 import asyncio
+import logging
 
 import h11
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from distill.contracts.errors import DependencyDown
+from services.control_plane.problems import answer_to
 from services.control_plane.settings import Settings
+
+log = logging.getLogger(__name__)
 
 HEAD_S = 10.0
 """In which the head of a request must have come, from the connection's or the request's first moment."""
@@ -49,11 +55,38 @@ class PunctualProtocol(H11Protocol):
             self._overdue = None
 
 
+class Farewell:
+    """What is still being answered when the server stops, and is cut off, is answered 503: it may be sent again."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on."""
+        has_begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except asyncio.CancelledError:
+            if scope["type"] != "http" or has_begun:
+                raise
+            log.info("%s %s is cut off: this control plane stops", scope["method"], scope["path"])
+            stops = DependencyDown(
+                "this control plane stops, and whether a change was kept isn't known; ask again later"
+            )
+            await answer_to(stops)(scope, receive, send)
+
+
 def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
     """The server, as it is to be run."""
     return uvicorn.Server(
         uvicorn.Config(
-            app,
+            Farewell(app),
             host=settings.host,
             port=settings.port,
             log_config=None,
