@@ -1,7 +1,6 @@
-"""The HTTP server around the application: how long it waits for a request, and how large a request's head may be."""
+"""The HTTP server around the application: how long it waits for a request, how large its head may be, how it is stopped."""
 
 import asyncio
-import logging
 
 import h11
 import uvicorn
@@ -13,12 +12,12 @@ from distill.contracts.errors import DependencyDown
 from services.control_plane.problems import answer_to
 from services.control_plane.settings import Settings
 
-log = logging.getLogger(__name__)
-
 HEAD_S = 10.0
 """In which the head of a request must have come, from the connection's or the request's first moment."""
 HEAD_BYTES = 1 << 16
 """Of a request line and its headers."""
+STOPPING_S = 3
+"""For the answers to requests that are there when the control plane is told to stop; then they are cut short."""
 
 
 class PunctualProtocol(H11Protocol):
@@ -55,8 +54,8 @@ class PunctualProtocol(H11Protocol):
             self._overdue = None
 
 
-class Farewell:
-    """What is still being answered when the server stops, and is cut off, is answered 503: it may be sent again."""
+class CutShort:
+    """Answers 503 to a request that has no answer yet when it is cut short: by itself uvicorn says 500, and nothing more."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -65,32 +64,31 @@ class Farewell:
         """Hand the request on."""
         has_begun = False
 
-        async def noted(message: Message) -> None:
+        async def note_and_send(message: Message) -> None:
             nonlocal has_begun
             has_begun = True
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, note_and_send)
         except asyncio.CancelledError:
             if scope["type"] != "http" or has_begun:
                 raise
-            log.info("%s %s is cut off: this control plane stops", scope["method"], scope["path"])
-            stops = DependencyDown(
-                "this control plane stops, and whether a change was kept isn't known; ask again later"
+            cut = DependencyDown(
+                "this control plane is being stopped; whether a change was kept isn't known: ask again"
             )
-            await answer_to(stops)(scope, receive, send)
+            await answer_to(cut)(scope, receive, send)
 
 
 def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
     """The server, as it is to be run."""
     return uvicorn.Server(
         uvicorn.Config(
-            Farewell(app),
+            CutShort(app),
             host=settings.host,
             port=settings.port,
             log_config=None,
-            timeout_graceful_shutdown=3,
+            timeout_graceful_shutdown=STOPPING_S,
             # the faster parser sets no bound to the size of a head
             http=PunctualProtocol,
             h11_max_incomplete_event_size=HEAD_BYTES,

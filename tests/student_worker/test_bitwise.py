@@ -62,6 +62,7 @@ def kinds_of(union: object) -> tuple[type, ...]:
     return get_args(get_args(union)[0])
 
 
+@pytest.mark.long
 def test_two_workers_are_cut_and_learn_what_they_would_have(
     settings: NodeSettings, redis: Redis, teachers: dict[str, ResolvedTeacher]
 ):
