@@ -14,7 +14,7 @@ class _Connection(Connection):
     """Says of a connection that is lost between two commands what redis-py says of all others: uvloop raises RuntimeError."""
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
-        """Send it. Raises ConnectionLost, for which redis-py tries again."""
+        """Send it. Raises ConnectionLost."""
         try:
             await super().send_packed_command(command, check_health)
         except RuntimeError as error:
