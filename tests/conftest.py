@@ -6,6 +6,7 @@ A test that needs Ray in its own process is a driver of the stack's (`connected_
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,9 +38,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to
 STUDENTS = Path(__file__).parent / "student_worker"
 
 
+BEGAN = time.monotonic()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`python -m tests` runs both parts side by side."""
+    """`python -m tests` runs both parts side by side; `.ci/run` runs some of the long tests, others on each day."""
     parser.addoption("--part", choices=("stack", "others"), help="of the tests those of one process, of two")
+    parser.addoption("--first", type=int, default=0, help="begin with this one, counted round and round; then go on")
+    parser.addoption(
+        "--seconds", type=float, help="begin no test later than this, nor one whose own time limit is more"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,6 +61,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (kept if with_stack == (part == "stack") else left).append(item)
     config.hook.pytest_deselected(items=left)
     items[:] = kept
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin elsewhere, if that is asked for."""
+    first = session.config.getoption("first") % max(1, len(session.items))
+    session.items[:] = session.items[first:] + session.items[:first]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what there is no time for."""
+    seconds = item.config.getoption("seconds")
+    own = item.get_closest_marker("timeout")
+    if seconds is not None and (time.monotonic() - BEGAN > seconds or (own and own.args[0] > seconds)):
+        pytest.skip("there is no time for it")
 
 
 @pytest.fixture(scope="session")

@@ -70,8 +70,9 @@ class Collector:
             ValidationError: a record can't be read. Then nothing is removed: what it refers to is not known.
         """
         async with self._one_at_a_time:
-            done = await self._collect(dry_run=dry_run)
-            return done.model_copy(update={"audit_moved": await self._mover.move(now(), dry_run=dry_run)})
+            # first, as it needs no record: one that can't be read holds up nothing of it
+            num_moved = await self._mover.move(now(), dry_run=dry_run)
+            return (await self._collect(dry_run=dry_run)).model_copy(update={"audit_moved": num_moved})
 
     async def run(self, acts: Callable[[], Awaitable[bool]]) -> None:
         """Once an hour, of several control planes in the one that ``acts``; until cancelled."""

@@ -3,28 +3,28 @@
 from collections.abc import Iterable
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
-from redis.exceptions import ConnectionError as NotConnected
+from redis.exceptions import ConnectionError as ConnectionLost
 
 NUM_CONNECTIONS = 50
 """For short commands these serve thousands of requests a second; without a bound a crowd would open one each."""
 WAIT_S = 5.0
 
 
-class TcpConnection(Connection):
-    """One whose loss is told as such by uvloop's transports too: they raise RuntimeError where asyncio's raise OSError."""
+class _Connection(Connection):
+    """Says of a connection that is lost between two commands what redis-py says of all others: uvloop raises RuntimeError."""
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
-        """Send it. Raises redis.exceptions.ConnectionError: the other side has closed the connection."""
+        """Send it. Raises ConnectionLost."""
         try:
             await super().send_packed_command(command, check_health)
         except RuntimeError as error:
-            raise NotConnected(f"Connection lost while writing to socket: {error}") from error
+            raise ConnectionLost(f"the connection is closed: {error}") from error
 
 
 def open_redis(url: str, *, socket_timeout_s: float = 5.0) -> Redis:
     """A client that waits so long for an answer; for blocking reads longer than they block."""
     pool = BlockingConnectionPool.from_url(
-        url, max_connections=NUM_CONNECTIONS, timeout=WAIT_S, decode_responses=True,
-        socket_timeout=socket_timeout_s, socket_connect_timeout=2, connection_class=TcpConnection,
+        url, max_connections=NUM_CONNECTIONS, timeout=WAIT_S, decode_responses=True, connection_class=_Connection,
+        socket_timeout=socket_timeout_s, socket_connect_timeout=2,
     )  # fmt: skip
     return Redis.from_pool(pool)

@@ -115,6 +115,10 @@ class Hub:
         """Those who have joined and not left."""
         return len(set().union(*self._feeds.values()))
 
+    def read_until(self, stream: str) -> str | None:
+        """The last entry of it that was given out; None while nobody follows it."""
+        return self._cursors.get(stream)
+
     @asynccontextmanager
     async def join(self, streams: set[str], *, lossy: set[str]) -> AsyncIterator[Feed]:
         """Follow all of them from now on: what is not in Redis yet comes through the feed.

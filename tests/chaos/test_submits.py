@@ -15,6 +15,7 @@ def all_once(outcome: Outcome, count: int) -> bool:
     return each_is_one and len(outcome.answered) == outcome.stored.total() == count
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_submits_from_eight_threads_are_each_one_job(redis: Redis, own_redis_url: str, tmp_path: Path):
     redis.flushall()

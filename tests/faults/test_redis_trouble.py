@@ -9,7 +9,6 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, RedisError
-from redis.exceptions import ConnectionError as NotConnected
 
 from distill.contracts import names
 from distill.contracts.base import now
@@ -21,7 +20,6 @@ from distill.journal.client import open_redis
 from distill.journal.journal import Journal
 from distill.journal.keys import KnownKeys
 from distill.journal.watch import DirectiveWatch
-from services.control_plane import connections
 from services.control_plane.store import Store
 from tests.faults.redis_to_break import DeafAfterAsking, RedisToBreak, until
 from tests.services.control_plane.fakes import FakeRay, a_reconciler
@@ -331,21 +329,3 @@ async def loads(url: str) -> bool:
 async def is_ready(api: httpx.AsyncClient) -> bool:
     word: str = (await api.get("/readyz")).json()["dependencies"]["redis"]
     return word == "ok"
-
-
-def test_a_connection_that_redis_closed_is_told_as_lost_by_uvloop_too(own_redis_url: str):
-    uvloop = pytest.importorskip("uvloop")
-
-    async def asks_on_a_closed_connection() -> None:
-        client = connections.open_redis(own_redis_url)
-        connection = await client.connection_pool.get_connection()
-        connection._writer.transport.abort()  # as Redis does from its side, seen before we write and not yet read
-        await asyncio.sleep(0)
-        with pytest.raises(NotConnected, match="closed"):
-            await connection.send_command("PING")
-        await client.connection_pool.release(connection)
-        assert await client.ping()
-        await client.aclose()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(asks_on_a_closed_connection())

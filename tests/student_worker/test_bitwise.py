@@ -4,18 +4,25 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from redis import Redis
 from safetensors.torch import save_file
 
+from distill.contracts.ensemble import EnsembleSpec, MembersSpec
+from distill.contracts.objective import LabelsTerm, Target, Term
+from distill.contracts.scheme import SchemeSpec
 from distill.contracts.settings import NodeSettings
 from distill.contracts.teachers import ResolvedTeacher
+from student_worker.check import check
 from tests.student_worker.bitwise.left import OF_THE_RESULT, differing, left_by
 from tests.student_worker.bitwise.rank import Cut
-from tests.student_worker.bitwise.schemes import SCHEMES, published
+from tests.student_worker.bitwise.schemes import SCHEMES, a_job, published
 from tests.student_worker.bitwise.table import Row, draw_cuts, row_of, tell
+
+EARLY_END = "offline: the best member, the best epoch, an early end"
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +43,26 @@ def test_cuts_are_at_random_steps_and_where_chance_would_miss(seed: int):
     assert cuts == draw_cuts(random.Random(seed), num_steps=30, epoch_steps=10, num_cuts=3)
 
 
+def test_every_way_to_be_taught_is_in_the_table_and_every_row_is_a_job(
+    settings: NodeSettings, redis: Redis, teachers: dict[str, ResolvedTeacher]
+):
+    there: set[type] = set()
+    for place, scheme in enumerate(SCHEMES):
+        job = a_job(scheme, teachers, workers=2, job=f"row-{place}")
+        check(job, settings, redis)
+        ensemble, terms = job.spec.ensemble, job.spec.objective
+        there |= {type(one) for one in (job.spec.scheme, ensemble, ensemble.members, *terms)}
+        there |= {type(term.target) for term in terms if not isinstance(term, LabelsTerm)}
+    known = {one for union in (SchemeSpec, EnsembleSpec, MembersSpec, Term, Target) for one in kinds_of(union)}
+    assert len(known) > 40
+    assert known - there == set()
+
+
+def kinds_of(union: object) -> tuple[type, ...]:
+    return get_args(get_args(union)[0])
+
+
+@pytest.mark.long
 def test_two_workers_are_cut_and_learn_what_they_would_have(
     settings: NodeSettings, redis: Redis, teachers: dict[str, ResolvedTeacher]
 ):
@@ -115,3 +142,12 @@ def test_any_scheme_is_cut_and_learns_what_it_would_have(
     settings: NodeSettings, redis: Redis, teachers: dict[str, ResolvedTeacher], scheme: str, workers: int
 ):
     assert row_of(settings, redis, teachers, scheme, workers=workers, seed=1, num_cuts=3).differing == ()
+
+
+@pytest.mark.long
+def test_a_training_that_ends_early_is_cut_and_selects_what_it_would_have(
+    settings: NodeSettings, redis: Redis, teachers: dict[str, ResolvedTeacher]
+):
+    row = row_of(settings, redis, teachers, EARLY_END, workers=1, seed=0, num_cuts=1)
+    assert row.differing == ()
+    assert row.num_steps < SCHEMES[EARLY_END]["training"]["epochs"] * 10

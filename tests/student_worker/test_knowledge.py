@@ -62,7 +62,7 @@ COMBINED: dict[str, dict[str, Any]] = {
 }
 
 
-SOON = {"soft targets", "decoupled", "DIST", "hint", "attention, code", "angles", "similarities", "contrastive",
+SOON = {"soft targets", "decoupled", "DIST", "hint", "attention, code", "distances", "similarities", "contrastive",
         "label-aware", "each", "a head for each", "the best"}  # fmt: skip
 """One of each family; the others take a minute more."""
 

@@ -147,7 +147,7 @@ def test_the_average_is_worked_out_step_by_step(settings: NodeSettings, redis: R
     torch.testing.assert_close(head(two, of_average=True), after_first * 2 / 11 + head(two) * 9 / 11)
 
 
-@pytest.mark.parametrize("transform", ["flip", "rotate"])
+@pytest.mark.parametrize("transform", ["flip", pytest.param("rotate", marks=pytest.mark.long)])
 def test_attention_comes_to_agree_across_views_of_the_same_image(
     settings: NodeSettings, redis: Redis, digits: Dataset, transform: str
 ):
@@ -191,6 +191,7 @@ def test_peers_learn_from_a_served_teacher_and_from_each_other_at_once(settings:
     goes_on(record, session, settings, redis)
 
 
+@pytest.mark.long
 def test_peers_may_have_a_head_for_each_member_too(settings: NodeSettings, redis: Redis):
     record = a_job(
         settings,

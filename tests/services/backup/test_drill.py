@@ -273,6 +273,7 @@ async def goes_on(working: House, new_redis: Redis, new_storage: Path) -> None:
     ray = FakeRay(cpus=20)
     reconciler = a_reconciler(new_redis, ray, new_storage)
     await reconciler.round()
+    await reconciler.tidy()
     store = Store(new_redis)
     assert f"{working.jobs['queued']}-1" in ray.jobs
     assert (await store.job(working.jobs["queued"])).state is JobState.STARTING

@@ -42,6 +42,11 @@ class House:
                 together.xadd(EVENTS, {"event": event.model_dump_json()})
             await together.execute()
 
+    async def is_read(self) -> bool:
+        """Whether the hub has given out all that was published, if anybody follows."""
+        newest = (await self.ids())[-1:]
+        return all(key(one) <= key(self.hub.read_until(EVENTS) or one) for one in newest)
+
     async def end(self) -> None:
         """The job is cancelled: its last event."""
         await self.store.append("job", JOB, CancelAsked(at=now()))

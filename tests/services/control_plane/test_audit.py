@@ -372,9 +372,12 @@ async def test_an_entry_that_comes_again_as_its_reply_was_lost_is_there_once(red
 
 
 async def test_the_operators_key_is_let_in_once_and_that_is_written_down(redis: Redis, settings: Settings):
-    for _ in range(2):
+    for number in range(2):
         app = create_app(settings)
         async with app.router.lifespan_context(app), client_of(app, ADMIN_KEY) as api:
             (one,) = await entries(api)
+        if number == 0:
+            await redis.delete(names.KEYS_KEY)
     identity = ADMIN_KEY.split("_")[1]
+    assert await redis.zscore(names.KEYS_KEY, identity) is not None, "its lost place was made anew"
     assert (one["what"], one["details"]) == ("operator_key", {"key": identity, "team": "default"})

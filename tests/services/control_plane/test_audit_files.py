@@ -287,6 +287,16 @@ async def test_over_rest_the_collection_of_garbage_moves_and_says_so(
     assert [one["number"] for one in await entries(api, limit=3)] == [*range(12, 0, -1)]
 
 
+async def test_a_record_that_can_not_be_read_holds_up_no_entry(api: httpx.AsyncClient, redis: Redis, tmp_path: Path):
+    job = (await api.post("/v1/jobs", json=JOB)).json()["id"]
+    await redis.delete(names.AUDIT_KEY)
+    await write(AuditLog(redis, tmp_path), 4, LONG_AGO)
+    await redis.set(names.record_key("job", job), "{torn")
+    with pytest.raises(ValueError, match="JobRecord"):
+        await api.post("/v1/gc")
+    assert in_files(tmp_path) == [(1, 4)]
+
+
 async def test_garbage_that_goes_is_written_down_first(api: httpx.AsyncClient, tmp_path: Path, redis: Redis):
     folder = tmp_path / "runs/gone"
     folder.mkdir(parents=True)

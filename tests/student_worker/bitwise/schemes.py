@@ -31,7 +31,7 @@ SGD = {
     "schedule": {"kind": "cosine", "warmup_steps": 4},
 }
 ADAMW = SGD | {"optimizer": {"kind": "adamw", "lr": 0.005}, "gradient_clip": 1.0}
-LONGER = SGD | {"epochs": 8, "optimizer": {"kind": "sgd", "lr": 0.3}, "schedule": {"kind": "constant"}}
+LONGER = SGD | {"epochs": 12, "optimizer": {"kind": "sgd", "lr": 0.2}, "schedule": {"kind": "constant"}}
 
 LABELS = {"kind": "labels", "weight": {"kind": "linear", "start": 1.0, "stop": 0.2}}
 SOFT = {"kind": "soft_targets", "temperature": {"kind": "steps", "values": [4.0, 2.0], "at": [0.5]}}
@@ -55,17 +55,27 @@ SCHEMES: Mapping[str, dict[str, Any]] = {
     "offline: served answers, no label": {
         "teachers": TAUGHT,
         "dataset": DATASET | {"labels": {"kind": "none"}},
+        "ensemble": {"combine": "each"},
         "objective": [SOFT],
         "training": SGD,
     },
     "offline: served answers, their greatest classes, in bfloat16": {
         "teachers": TAUGHT,
+        "ensemble": {"combine": "mean_logit"},
         "objective": [LABELS, SOFT],
         "answers": {"top_k": 3},
         "training": ADAMW | {"precision": "bf16"},
     },
-    "offline: every term on answers": {"teachers": TAUGHT, "objective": [LABELS, *ANSWERS.values()]},
-    "offline: every term on features": {"teachers": TAUGHT, "objective": [LABELS, SOFT, *FEATURES.values()]},
+    "offline: every term on answers": {
+        "teachers": TAUGHT,
+        "ensemble": {"combine": "geometric_mean"},
+        "objective": [LABELS, *ANSWERS.values()],
+    },
+    "offline: every term on features": {
+        "teachers": TAUGHT,
+        "ensemble": {"combine": "weighted", "weights": [1.0, 3.0]},
+        "objective": [LABELS, SOFT, *FEATURES.values()],
+    },
     "offline: a label-aware ensemble, also for early layers": {
         "teachers": TAUGHT,
         "ensemble": {"combine": "label_aware"},
@@ -97,6 +107,7 @@ SCHEMES: Mapping[str, dict[str, Any]] = {
         "training": ADAMW | {"snapshots": 3},
     },
     "offline: the best member, the best epoch, an early end": {
+        "student": MLP,
         "teachers": TAUGHT,
         "ensemble": {"combine": "mean_probability", "members": {"kind": "best"}},
         "objective": [LABELS, SOFT],
@@ -140,7 +151,14 @@ SCHEMES: Mapping[str, dict[str, Any]] = {
     "self: average, view, last layer, and a served teacher": {
         "teachers": TAUGHT,
         "scheme": {"kind": "self", "average": {"decay": 0.9}, "view": {"transform": "flip"}},
-        "objective": [LABELS, SOFT, HINT, _from("self") | EARLY, _from("average"), _between("pool", "pool", "view")],
+        "objective": [
+            LABELS,
+            SOFT,
+            HINT,
+            _from("self") | EARLY,
+            _from("average"),
+            _between("stages.1", "stages.1", "view"),
+        ],
     },
 }
 """What a job says beside data, student and training; ``teachers`` names some of `published`."""
