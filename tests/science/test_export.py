@@ -23,6 +23,7 @@ assert not [name for name in sys.modules if name.startswith("distill")]
 """
 
 
+@pytest.mark.long  # fundamentals/test_submit.py says the same of a job's student
 def test_plain_torch_runs_the_program_on_raw_images(tmp_path, digit_input):
     model = build(ZooModel(name="resnet8"), input=digit_input, num_classes=10)
     images = example_input(digit_input, 33)

@@ -17,7 +17,7 @@ from tests.services.control_plane.records import NOON, at
 
 TEAMS = ("a", "b", "c")
 SIZES = {f"teacher-{n}": ClusterResources(cpus=n, gpus=n // 2) for n in (1, 2, 3)}
-MANY = 100
+MANY = 60
 
 amounts = st.sampled_from((0.1, 0.5, 1.0, 2.0, 4.0))
 quotas = st.fixed_dictionaries(
