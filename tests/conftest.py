@@ -36,9 +36,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to
 
 
 STUDENTS = Path(__file__).parent / "student_worker"
-
-
 BEGAN = time.monotonic()
+NOT_BEGUN = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,12 +69,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what there is no time for."""
-    seconds = item.config.getoption("seconds")
-    own = item.get_closest_marker("timeout")
-    if seconds is not None and (time.monotonic() - BEGAN > seconds or (own and own.args[0] > seconds)):
-        pytest.skip("there is no time for it")
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Begin nothing for which there is no time."""
+    seconds, own = item.config.getoption("seconds"), item.get_closest_marker("timeout")
+    if seconds is None or (time.monotonic() - BEGAN <= seconds and not (own and own.args[0] > seconds)):
+        return None
+    item.config.stash[NOT_BEGUN] = item.config.stash.get(NOT_BEGUN, 0) + 1
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say of how many tests this run says nothing."""
+    if count := config.stash.get(NOT_BEGUN, 0):
+        terminalreporter.write_line(
+            f"{count} tests were not begun: --seconds was over, or is less than their own limit"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -84,8 +84,7 @@ def decide_attempt(record: JobRecord, observed: Observed) -> Decision:
     if observed.ray is None:
         return Wait(RAY_SILENT) if _is_overdue(record, observed, SAY_AFTER_S) else None
     if Phase.LAUNCHED not in attempt.phases:
-        was_heard = observed.has_heartbeat or attempt.phases.keys() > {Phase.CLAIMED}
-        is_there = was_heard or observed.ray.state is not RayJobState.ABSENT
+        is_there = observed.has_heartbeat or _was_heard(record) or observed.ray.state is not RayJobState.ABSENT
         if record.state is JobState.STARTING:
             return Confirm() if is_there else Launch()
         if not is_there:
@@ -99,12 +98,20 @@ def _decide_launched(record: JobRecord, ray: RayJob, observed: Observed) -> Deci
         return DeclareLost(_lost(ray))
     if life is Life.UNKNOWN or ray.state.has_ended:  # its heart still beats, or its lease has yet to run out
         return Wait(LEASE_RUNS) if _is_overdue(record, observed, SAY_AFTER_S) else None
+    if record.state.is_stopping and not (observed.has_heartbeat or _was_heard(record)):
+        return Signal()  # its driver still imports, and reads no directive; it has nothing to save
     if _is_overdue(record, observed, SIGNAL_AFTER_S) or is_hung(ray, silent_s=observed.silent_s):
         return Signal()
     if _is_overdue(record, observed, SAY_AFTER_S):
         text = f"the workers have not stopped yet; they are interrupted after {SIGNAL_AFTER_S:.0f} s"
         return Wait(Reason(code="stopping", text=text))
     return None
+
+
+def _was_heard(record: JobRecord) -> bool:
+    """Whether the newest attempt's driver, or a rank, has said anything."""
+    phases = record.newest.phases.keys() if record.newest else set()
+    return bool(phases - {Phase.CLAIMED, Phase.LAUNCHED})
 
 
 def _is_overdue(record: JobRecord, observed: Observed, allowed_s: float) -> bool:

@@ -31,6 +31,21 @@ MOST_A_ROUND = 50
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What the queue's turn is decided on, as it was read."""
+
+    jobs: Sequence[JobRecord]
+    """Every job that has not ended."""
+    teachers: Sequence[TeacherRecord]
+    reservations: Sequence[Reservation]
+    """Those that live."""
+    deployed: Mapping[str, int]
+    """Application -> its replicas, of each teacher that is on the cluster."""
+    total: ClusterResources | None
+    """What the cluster has; None while Ray doesn't answer."""
+
+
+@dataclass(frozen=True)
 class View:
     """What the policy is told."""
 
@@ -56,30 +71,14 @@ class Queue:
         self._teams = teams
         self._attempts = attempts
 
-    async def follow(
-        self,
-        jobs: Sequence[JobRecord],
-        teachers: Sequence[TeacherRecord],
-        reservations: Sequence[Reservation],
-        *,
-        deployed: Mapping[str, int],
-        total: ClusterResources | None,
-    ) -> None:
-        """Claim and launch the jobs whose turn it is, and tell the others why they wait.
-
-        Args:
-            jobs: every job that has not ended.
-            teachers: every teacher.
-            reservations: those that live.
-            deployed: application -> its replicas, of each teacher that is on the cluster.
-            total: what the cluster has; None while Ray doesn't answer.
-        """
-        waiting = {job.id: job for job in jobs if is_in_queue(job)}
+    async def follow(self, seen: Seen) -> None:
+        """Claim and launch the jobs whose turn it is, and tell the others why they wait."""
+        waiting = {job.id: job for job in seen.jobs if is_in_queue(job)}
         if not waiting:
             await self._teams.keep_accounts(None)
             return
         moment = now()
-        view = await self.view(jobs, teachers, reservations, deployed=deployed, total=total, moment=moment)
+        view = await self.view(seen, moment)
         decided = decide(view.waiting, view.ledger, moment)
         if decided.accounts != view.ledger.accounts:
             await self._teams.keep_accounts(decided.accounts)
@@ -88,25 +87,16 @@ class Queue:
                 await guarded(f"starting {identity}", self._attempts.claim, waiting[identity])
         await self._tell(waiting, decided.of_jobs)
 
-    async def view(
-        self,
-        jobs: Sequence[JobRecord],
-        teachers: Sequence[TeacherRecord],
-        reservations: Sequence[Reservation],
-        *,
-        deployed: Mapping[str, int],
-        total: ClusterResources | None,
-        moment: datetime,
-    ) -> "View":
-        """What the policy decides on; the arguments are those of `follow`."""
-        sizes = fewest_sizes(teachers)
-        reserved = [as_reserved(one, sizes) for one in reservations]
-        running = [*(_as_job(job, sizes, moment) for job in jobs if job.state.has_attempt), *reserved]
+    async def view(self, seen: Seen, moment: datetime) -> View:
+        """What the policy is told of it."""
+        sizes = fewest_sizes(seen.teachers)
+        reserved = [as_reserved(one, sizes) for one in seen.reservations]
+        running = [*(_as_job(job, sizes, moment) for job in seen.jobs if job.state.has_attempt), *reserved]
         pinned = {name: size for one in reserved for name, size in one.teachers.items()}
         there = {name: size for job in running for name, size in job.teachers.items()} | pinned
-        there |= _served(deployed, teachers)
-        ledger = Ledger(total, running, there, pinned, await self._granted(), await self._teams.accounts())
-        return View([_as_job(job, sizes, moment) for job in jobs if is_in_queue(job)], ledger)
+        there |= _served(seen.deployed, seen.teachers)
+        ledger = Ledger(seen.total, running, there, pinned, await self._granted(), await self._teams.accounts())
+        return View([_as_job(job, sizes, moment) for job in seen.jobs if is_in_queue(job)], ledger)
 
     async def _granted(self) -> dict[str, Team]:
         return {

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -24,7 +24,7 @@ from services.control_plane.generations import Generations
 from services.control_plane.guarded import guarded
 from services.control_plane.lease import Lease
 from services.control_plane.pool import Pool
-from services.control_plane.queue import Foreseen, Queue
+from services.control_plane.queue import Foreseen, Queue, Seen
 from services.control_plane.ray_rest import ClusterResources, RayRest
 from services.control_plane.replicas import Replicas
 from services.control_plane.reservations import Reservations
@@ -151,29 +151,25 @@ class Reconciler:
 
     async def ledger(self) -> Ledger:
         """What there is and who has it, as the queue's policy would be told now; teachers that idle are left out."""
-        jobs, teachers, reservations = (
-            await self._jobs.read(), await self._store.teachers(), await self._reservations.living()
-        )  # fmt: skip
-        total = await self.resources()
-        return (await self._queue.view(jobs, teachers, reservations, deployed={}, total=total, moment=now())).ledger
+        return (await self._queue.view(await self._see(await self.resources(), {}), now())).ledger
 
     async def foresee(self, new: Sequence[JobRecord]) -> Foreseen:
         """What would be decided now if these jobs were in the queue too; nothing is changed."""
-        jobs, teachers, total = await self._jobs.read(), await self._store.teachers(), await self.resources()
+        total, moment = await self.resources(), now()
         deployed = {} if total is None else await self._ray.applications()
-        reservations, moment = await self._reservations.living(), now()
-        view = await self._queue.view(
-            [*jobs, *new], teachers, reservations, deployed=deployed, total=total, moment=moment
-        )
+        view = await self._queue.view(await self._see(total, deployed, new), moment)
         return Foreseen(view, decide(view.waiting, view.ledger, moment), deployed)
 
     async def _start_queued(self) -> None:
-        jobs = await self._jobs.read()
-        teachers, reservations = await self._store.teachers(), await self._reservations.living()
-        is_queued = any(job.state is JobState.QUEUED for job in jobs)
+        is_queued = any(job.state is JobState.QUEUED for job in await self._jobs.read())
         total = await self.resources() if is_queued else None
-        deployed = {} if total is None else await self._pool.replicas()
-        await self._queue.follow(jobs, teachers, reservations, deployed=deployed, total=total)
+        await self._queue.follow(await self._see(total, {} if total is None else await self._pool.replicas()))
+
+    async def _see(
+        self, total: ClusterResources | None, deployed: Mapping[str, int], new: Sequence[JobRecord] = ()
+    ) -> Seen:
+        jobs, teachers = await self._jobs.read(), await self._store.teachers()
+        return Seen([*jobs, *new], teachers, await self._reservations.living(), deployed, total)
 
     async def _deploy(self, teachers: Sequence[TeacherRecord]) -> None:
         jobs, reservations = await self._jobs.read(), await self._reservations.living()

@@ -16,16 +16,14 @@ MOST_OF_TEAM = 64
 """Reservations of one team that may live at a time."""
 
 
-def check_may_reserve(
-    wanted: Reservation, living: Sequence[Reservation], ledger: Ledger, teachers: Sequence[TeacherRecord]
-) -> None:
+def check_may_reserve(wanted: Reservation, ledger: Ledger, teachers: Sequence[TeacherRecord]) -> None:
     """See that it may begin.
 
     Raises:
         OverQuota: the team has what it may have of rows a second, of rows a month, or of reservations.
         Conflict: its replicas don't fit beside those that are reserved already.
     """
-    num_own = sum(one.team == wanted.team for one in living)
+    num_own = sum(one.team == wanted.team and one.is_reservation for one in ledger.running)
     if num_own >= MOST_OF_TEAM:
         raise OverQuotaError(
             f"team {wanted.team} has {num_own} reservations that live, and may have no more at a time",

@@ -135,7 +135,7 @@ class Store:
             ]
         records: list[JobRecord | StudyRecord] = [*([study] if study else []), *jobs]
         lists = [(key, place_of(record)) for record in records for key in lists_of(record)]
-        needed = [names.record_key("job", job) for job in _reused(study, jobs).values()] if study else []
+        needed = [names.record_key("job", job) for job in reused_by(study, jobs).values()] if study else []
         if not await self._make(answer, keys, args, lists, needed):
             taken = ", ".join(job.id for job in jobs)
             raise Conflict(f"one of {taken} exists already, and nothing was stored; submit again")
@@ -365,13 +365,13 @@ def _may_succeed(job: JobRecord) -> bool:
 
 def _reuses(study: StudyRecord, jobs: Sequence[JobRecord]) -> str:
     """The event that tells which of the study's jobs are not among the new ones; empty if all are."""
-    reused = _reused(study, jobs)
+    reused = reused_by(study, jobs)
     if not reused:
         return ""
     return _event_of(study, BaselinesReused(jobs=reused, at=study.created_at)).model_dump_json()
 
 
-def _reused(study: StudyRecord, jobs: Sequence[JobRecord]) -> dict[str, str]:
+def reused_by(study: StudyRecord, jobs: Sequence[JobRecord]) -> dict[str, str]:
     made = {job.id for job in jobs}
     return {key: job for key, job in study.jobs.items() if job not in made}
 

@@ -22,12 +22,10 @@ def worker_of(stack: Stack, job: JobRecord) -> int:
 
 def workers_of(stack: Stack, job: JobRecord) -> list[int]:
     """The processes of the Train workers of the job's newest attempt."""
-    ray_job = ask_ray(stack, f"/api/jobs/{names.submission_id(job.id, job.attempt)}")["job_id"]
-    actors = ask_ray(stack, "/api/v0/actors?limit=1000")["data"]["result"]["result"]
     return [
         int(actor["pid"])
-        for actor in actors
-        if (actor["job_id"], actor["class_name"], actor["state"]) == (ray_job, "RayTrainWorker", "ALIVE")
+        for actor in _of(stack, job, "actors", owner="job_id")
+        if (actor["class_name"], actor["state"]) == ("RayTrainWorker", "ALIVE")
     ]
 
 
@@ -45,13 +43,15 @@ def applications(stack: Stack) -> dict[str, Any]:
 
 def placement_groups_of(stack: Stack, job: JobRecord) -> list[str]:
     """What is reserved, or asked for, of the cluster for the job's newest attempt."""
+    groups = _of(stack, job, "placement_groups", owner="creator_job_id")
+    return [str(group["placement_group_id"]) for group in groups if group["state"] != "REMOVED"]
+
+
+def _of(stack: Stack, job: JobRecord, what: str, *, owner: str) -> list[dict[str, Any]]:
+    """What Ray lists of the job's newest attempt."""
     ray_job = ask_ray(stack, f"/api/jobs/{names.submission_id(job.id, job.attempt)}")["job_id"]
-    groups = ask_ray(stack, "/api/v0/placement_groups?limit=1000")["data"]["result"]["result"]
-    return [
-        str(group["placement_group_id"])
-        for group in groups
-        if group["creator_job_id"] == ray_job and group["state"] != "REMOVED"
-    ]
+    listed = ask_ray(stack, f"/api/v0/{what}?limit=1000")["data"]["result"]["result"]
+    return [one for one in listed if one[owner] == ray_job]
 
 
 def kill(stack: Stack, pid: int) -> None:

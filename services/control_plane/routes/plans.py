@@ -14,6 +14,7 @@ from services.control_plane.context import Caller, Context, Parts, Who
 from services.control_plane.planning import foretell
 from services.control_plane.plans import Plan
 from services.control_plane.problems import documented
+from services.control_plane.store import reused_by
 
 router = APIRouter(prefix="/v1", tags=["jobs", "studies"], dependencies=guarded_by(reads="read", changes="submit"))
 
@@ -31,8 +32,7 @@ async def plan_study(
 ) -> Plan:
     """What would become of a study's jobs; of those that an earlier study has trained, only which they are."""
     study, jobs = await (await parts.submission(who)).study(spec)
-    own = {job.id for job in jobs}
-    return await _plan(parts, who, jobs, reused={key: job for key, job in study.jobs.items() if job not in own})
+    return await _plan(parts, who, jobs, reused=reused_by(study, jobs))
 
 
 async def _plan(parts: Context, who: Caller, new: Sequence[JobRecord], *, reused: Mapping[str, str]) -> Plan:

@@ -36,8 +36,7 @@ async def reserve(
         reservation = parts.reservations.new(teacher, team=who.team, rows_per_s=spec.rows_per_s)
         answer = ticket.answered(201, reservation, location=f"/v1/reservations/{reservation.id}")
         async with parts.reservations.one_at_a_time:
-            ledger, living = await parts.reconciler.ledger(), await parts.reservations.living()
-            check_may_reserve(reservation, living, ledger, await parts.store.teachers())
+            check_may_reserve(reservation, await parts.reconciler.ledger(), await parts.store.teachers())
             await parts.reservations.keep(reservation, answer=answer)
         parts.reconciler.wake()
         return answer

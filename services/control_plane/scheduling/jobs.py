@@ -29,6 +29,11 @@ class Job:
     """It backs off until then."""
 
     @property
+    def is_reservation(self) -> bool:
+        """Whether it only asks teachers."""
+        return self.num_workers == 0
+
+    @property
     def waits_since(self) -> datetime:
         """Since when nothing but room and turn is in its way."""
         return max(self.created_at, self.not_before or self.created_at)
@@ -58,7 +63,7 @@ class Team:
         declared = undeclared if job.rows_per_s is None else job.rows_per_s
         rows_per_s = declared if job.teachers else 0.0
         return {
-            "jobs": min(job.num_workers, 1),
+            "jobs": int(not job.is_reservation),
             "workers": job.num_workers,
             "gpus": job.takes.gpus,
             "rows_per_s": rows_per_s,

@@ -87,6 +87,16 @@ def test_an_attempt_that_is_to_stop_is_signalled_only_when_it_does_not_obey(wish
     assert decide_attempt(job, seen(RayJobState.RUNNING, seconds=31)) == Signal()
 
 
+@pytest.mark.parametrize("wish", [CancelAsked(at=NOON), PauseAsked(at=NOON)], ids=["cancel", "pause"])
+@pytest.mark.parametrize("state", [RayJobState.PENDING, RayJobState.RUNNING])
+def test_an_attempt_that_was_never_heard_is_interrupted_at_once_as_it_has_nothing_to_save(wish, state: RayJobState):
+    silent = after(a_starting_job(), LAUNCHED, wish)
+    assert decide_attempt(silent, seen(state, heartbeat=False)) == Signal()
+    assert decide_attempt(silent, seen(state, heartbeat=True)) is None
+    started = after(silent, said(PhaseReached(attempt=1, phase=Phase.STARTED, at=NOON), 1))
+    assert decide_attempt(started, seen(state, heartbeat=False)) is None
+
+
 def test_who_can_not_be_stopped_because_ray_is_silent_says_so():
     job = after(a_running_job(), LAUNCHED, CancelAsked(at=NOON))
     says = decide_attempt(job, seen(None, heartbeat=False, seconds=40))

@@ -16,7 +16,7 @@ from services.control_plane.planning import deferred, foretell
 from services.control_plane.plans import Plan
 from services.control_plane.ray_rest import ClusterResources
 from services.control_plane.reconciler import Reconciler
-from services.control_plane.store import Store
+from services.control_plane.store import Store, reused_by
 from services.control_plane.submit import Submission
 from services.control_plane.teams import Teams
 from tests.services.control_plane.fakes import FakeRay
@@ -37,8 +37,7 @@ async def plan(
     submission = Submission(store, team=team, data_root=tmp_path, storage=tmp_path, room=await reconciler.resources())
     if "job" in spec:
         study, jobs = await submission.study(StudySpec.model_validate(spec))
-        own = {job.id for job in jobs}
-        reused = {key: job for key, job in study.jobs.items() if job not in own}
+        reused = dict(reused_by(study, jobs))
     else:
         jobs, reused = [await submission.job(JobSpec.model_validate(spec))], {}
     return await foretell(jobs, store, reconciler, reused=reused, team=team)
