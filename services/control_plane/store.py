@@ -30,8 +30,8 @@ Record = JobRecord | StudyRecord | TeacherRecord
 Read = TypeVar("Read", bound=Stored)
 
 
-class BaselineGone(Exception):
-    """A job that a study was to reuse is deleted at this very moment: resolved again, the study is another one."""
+class MadeInVain(Exception):
+    """Records that can't be stored as they are, and made again would be others: an identity is taken, a baseline gone."""
 
 
 class Store:
@@ -111,8 +111,7 @@ class Store:
         """Make the jobs, and the study that owns them, in one step; the study's other jobs are there already.
 
         Raises:
-            Conflict: one of the identities exists.
-            BaselineGone: a job that the study was to reuse is deleted.
+            MadeInVain: one of the identities exists, or a job that the study was to reuse is deleted at this very moment.
             InProgress: the request was thought dead, and another one with its key has taken its place.
         """
         keys: list[str] = []
@@ -137,8 +136,7 @@ class Store:
         lists = [(key, place_of(record)) for record in records for key in lists_of(record)]
         needed = [names.record_key("job", job) for job in reused_by(study, jobs).values()] if study else []
         if not await self._make(answer, keys, args, lists, needed):
-            taken = ", ".join(job.id for job in jobs)
-            raise Conflict(f"one of {taken} exists already, and nothing was stored; submit again")
+            raise MadeInVain(f"{' or '.join(record.id for record in records)} exists already")
 
     async def create_teacher(self, teacher: TeacherRecord, *, answer: Kept = UNKEPT) -> None:
         """Make a teacher without versions.
@@ -201,7 +199,7 @@ class Store:
         if made == -1:
             raise in_progress()
         if made == -2:
-            raise BaselineGone
+            raise MadeInVain("a job that was to be reused is deleted at this very moment")
         return bool(made)
 
     async def _apply_entry(self, kind: Kind, record: Record, entry: str, fields: dict[str, str]) -> int:

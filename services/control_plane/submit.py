@@ -1,7 +1,8 @@
 """From what a person posted to records: references resolved, and everything checked that manifests know."""
 
+import contextlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,20 @@ from services.control_plane.checks import check_room, check_teachers, confine
 from services.control_plane.decisions import needs
 from services.control_plane.deployment import size_of
 from services.control_plane.generations import WAITING, waits_for
+from services.control_plane.once import Kept
 from services.control_plane.ray_rest import ClusterResources
 from services.control_plane.registry import find_version, member_of, resolve, snapshot_of
 from services.control_plane.results import check_weights, read_result
 from services.control_plane.reuse import reuse_digest
-from services.control_plane.store import Store, no_such
+from services.control_plane.store import MadeInVain, Store, no_such
 from services.control_plane.webhooks.hosts import NOBODY, AllowedHosts, check_notify
 
 IDENTITY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 NUM_RANDOM = 6
 MAX_IDENTITY = 48
 """Characters, as `distill.contracts.base.Name` has it."""
+TRIES = 3
+"""So often records are made anew before the one who submits is asked to."""
 
 
 class Submission:
@@ -247,6 +251,21 @@ def new_identity(name: str, choose: Callable[[str], str] = secrets.choice, *, ro
     """A readable, unique identity of at most ``room`` characters: ``<name>-<six letters or digits>``."""
     readable = name[: min(30, room - 1 - NUM_RANDOM)].rstrip("-")
     return f"{readable}-{''.join(choose(IDENTITY_ALPHABET) for _ in range(NUM_RANDOM))}"
+
+
+def until_stored(make: Callable[[Kept], Awaitable[Kept]]) -> Callable[[Kept], Awaitable[Kept]]:
+    """``make``, again where the records that it made could not be stored. Raises Conflict, after the last try."""
+
+    async def make_again(ticket: Kept) -> Kept:
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(MadeInVain):
+                return await make(ticket)
+        try:
+            return await make(ticket)
+        except MadeInVain as error:
+            raise Conflict(f"{error}, and nothing was stored; submit again") from error
+
+    return make_again
 
 
 def _resolved(spec: JobSpec, versions: Sequence[TeacherVersion], prefix: str) -> tuple[ResolvedTeacher, ...]:

@@ -30,6 +30,7 @@ from services.control_plane.problems import documented, documented_file
 from services.control_plane.reporting import REPORT_RESPONSES, report_of_job
 from services.control_plane.routes.narrowing import Cursor, Limit, Narrowed, TaughtBy
 from services.control_plane.streams import follow, last_event_id
+from services.control_plane.submit import until_stored
 from services.control_plane.views import ArtifactList, JobPage, JobPriority, LogPage, SnapshotList
 from services.control_plane.webhooks.outbox import read_delivery
 
@@ -72,7 +73,7 @@ async def submit(
         parts.reconciler.wake()
         return answer
 
-    return await parts.once.answer(asked, who.team, make)
+    return await parts.once.answer(asked, who.team, until_stored(make))
 
 
 @router.get("", response_model=JobPage, responses=documented())

@@ -1,6 +1,5 @@
 """``/v1/studies``: a job and what it is compared with, as one."""
 
-import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Response
@@ -28,13 +27,12 @@ from services.control_plane.routes.jobs import (
     stream_slot,
 )
 from services.control_plane.routes.narrowing import Cursor, Limit, Narrowed
-from services.control_plane.store import BaselineGone
+from services.control_plane.store import MadeInVain
 from services.control_plane.streams import follow, last_event_id
+from services.control_plane.submit import until_stored
 from services.control_plane.views import StudyPage, StudyView, study_state
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], dependencies=guarded_by(reads="read", changes="submit"))
-
-TRIES = 3
 
 
 async def existing_study(study: str, parts: Parts) -> str:
@@ -48,24 +46,18 @@ async def submit(
 ) -> Response:
     """Queue a study: its jobs and the study itself are stored in one step, or not at all."""
 
-    async def try_once(ticket: Kept) -> Kept:
+    async def make(ticket: Kept) -> Kept:
         study, jobs = await (await parts.submission(who)).study(spec)
         known = await parts.store.children(study) | {job.role: job for job in jobs}
         if study.jobs.keys() - known.keys():
-            raise BaselineGone
+            raise MadeInVain("a job that was to be reused is deleted at this very moment")
         view = StudyView(study=study, state=study_state(known), children={key: known[key] for key in study.jobs})
         answer = ticket.answered(202, view, location=f"/v1/studies/{study.id}")
         await parts.store.create_jobs(jobs, study, answer=answer)
         parts.reconciler.wake()
         return answer
 
-    async def make(ticket: Kept) -> Kept:
-        for _ in range(TRIES):
-            with contextlib.suppress(BaselineGone):  # there is another, or the study trains its own
-                return await try_once(ticket)
-        raise Conflict("the baselines that this study could take are deleted at this very moment; submit it again")
-
-    return await parts.once.answer(asked, who.team, make)
+    return await parts.once.answer(asked, who.team, until_stored(make))
 
 
 @router.get("", response_model=StudyPage, responses=documented())

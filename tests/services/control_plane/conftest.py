@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
+from distill.contracts import names
 from distill.contracts.keys import hash_of_key, new_key, new_key_id
 from distill.contracts.settings import NodeSettings
 from services.control_plane.main import create_app
@@ -50,6 +51,12 @@ def ray() -> FakeRay:
 def reconciler(redis: Redis, ray: Any, tmp_path: Path) -> Reconciler:
     """The one that acts."""
     return a_reconciler(redis, ray, tmp_path)
+
+
+@pytest.fixture
+async def another_acts(redis: Redis) -> None:
+    """Another control plane holds the lease: the house makes no rounds, and no record moves by itself."""
+    await redis.set(names.RECONCILER_KEY, "another", ex=600)
 
 
 @pytest.fixture

@@ -250,12 +250,6 @@ async def test_health_is_the_process_and_readiness_names_what_is_missing(api: ht
     assert answer.json()["warnings"] == []
 
 
-@pytest.fixture
-async def another_acts(redis: Redis) -> None:
-    """Another control plane holds the lease: this one makes no rounds, which would apply facts too."""
-    await redis.set(names.RECONCILER_KEY, "another", ex=600)
-
-
 @pytest.mark.usefixtures("another_acts")
 async def test_a_record_that_can_not_be_read_holds_up_no_other_jobs_facts(
     api: httpx.AsyncClient, store: Store, redis: Redis, own_redis_url: str

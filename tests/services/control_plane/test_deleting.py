@@ -35,12 +35,6 @@ KINDS: tuple[names.Kind, ...] = ("job", "study")
 LABELS = {"owner": "ada lovelace", "run": "1: the second, ü"}
 
 
-@pytest.fixture
-async def another_acts(redis: Redis) -> None:
-    """Another control plane holds the lease: this one writes no report, and sweeps no files, in between."""
-    await redis.set(names.RECONCILER_KEY, "another", ex=600)
-
-
 async def an_ended_job(
     store: Store, identity: str = JOB, *, labels: Mapping[str, str] | None = None, **changes: Any
 ) -> JobRecord:

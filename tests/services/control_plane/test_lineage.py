@@ -48,6 +48,8 @@ from tests.services.control_plane.records import (
     said,
 )
 
+pytestmark = pytest.mark.usefixtures("another_acts")
+
 FILE = MemberFromFile(
     source="file", path="nets/a.safetensors", model=ZooModel(name="mlp"),
     input=ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.25,)), classes=("a", "b"),
@@ -83,12 +85,6 @@ def ids(links: JobLinks) -> list[str]:
 async def end(store: Store, job: str, outcome: Outcome = Outcome.FINISHED) -> None:
     await store.append("job", job, AttemptClaimed(attempt=1, at=NOON))
     await store.append("job", job, said(AttemptEnded(attempt=1, outcome=outcome, at=NOON), 1))
-
-
-@pytest.fixture(autouse=True)
-async def another_acts(redis: Redis) -> None:
-    """Another control plane holds the lease: nothing starts here by itself."""
-    await redis.set(names.RECONCILER_KEY, "another", ex=600)
 
 
 @pytest.fixture

@@ -296,9 +296,8 @@ async def test_studies_are_listed_by_the_state_that_follows_from_their_jobs_and_
     assert await listed(state="RUNNING") == []
 
 
-async def test_a_page_shows_what_is_read_one_by_one(api: httpx.AsyncClient, store: Store, redis: Redis):
-    # another reconciler acts, so that nothing changes between the page and the things on it
-    await redis.set(names.RECONCILER_KEY, "another", ex=600)
+@pytest.mark.usefixtures("another_acts")
+async def test_a_page_shows_what_is_read_one_by_one(api: httpx.AsyncClient, store: Store):
     await store.create_teacher(a_teacher())
     await api.post("/v1/studies", json={"name": "compared", "job": TAUGHT | {"labels": {"owner": "ada"}}})
     await api.post("/v1/jobs", json=JOB)

@@ -13,12 +13,12 @@ from redis.asyncio import Redis
 from distill.contracts import names
 from distill.contracts.job import JobSpec
 from distill.contracts.records import JobRecord
-from services.control_plane import examples
+from services.control_plane import examples, submit
 from services.control_plane.main import create_app
 from services.control_plane.once import MARKER_MS
 from services.control_plane.settings import Settings
 from services.control_plane.store import Store
-from services.control_plane.submit import Submission
+from services.control_plane.submit import TRIES, Submission
 from services.stack.processes import free_ports
 from tests.services.control_plane.access import client_of
 from tests.services.control_plane.conftest import ADMIN_KEY, AUTHORIZED
@@ -88,11 +88,29 @@ async def test_without_a_key_each_request_is_its_own(api: httpx.AsyncClient, red
     assert await redis.keys("stillhouse:answer:*") == []
 
 
+@pytest.mark.usefixtures("another_acts")
 async def test_what_is_answered_is_what_is_stored(api: httpx.AsyncClient):
     for route in ("/v1/jobs", "/v1/studies", "/v1/reservations"):
         answer = await api.post(route, json=ROUTES[route])
         stored = await api.get(answer.headers["location"])
         assert stored.json() == answer.json(), route
+
+
+@pytest.mark.parametrize("route", ["/v1/jobs", "/v1/studies"])
+async def test_who_draws_a_taken_identity_draws_again(
+    api: httpx.AsyncClient, store: Store, redis: Redis, monkeypatch: pytest.MonkeyPatch, route: str
+):
+    # the baseline is taken from elsewhere, so the study draws one identity too
+    await api.post("/v1/jobs", json=JOB)
+    drawn = iter("aab" + "a" * TRIES)
+    monkeypatch.setattr(submit, "new_identity", lambda name, **_: f"{name}-{next(drawn) * 6}")
+    first, other = [(await api.post(route, json=ROUTES[route])).headers["location"] for _ in range(2)]
+    assert [one.rpartition("-")[2] for one in (first, other)] == ["aaaaaa", "bbbbbb"]
+    before = await made(redis)
+    refused = await api.post(route, json=ROUTES[route], headers={"Idempotency-Key": "once"})
+    assert refused.status_code == 409
+    assert " exists already, and nothing was stored; submit again" in refused.json()["detail"]
+    assert await made(redis) == before
 
 
 async def test_the_key_of_another_request_is_refused(api: httpx.AsyncClient, redis: Redis):

@@ -29,7 +29,7 @@ from distill.contracts.study import StudySpec
 from services.control_plane.listing import Listing
 from services.control_plane.registry import apply_teacher_fact
 from services.control_plane.reservations import Reservations
-from services.control_plane.store import BaselineGone, Record, Store, apply_to
+from services.control_plane.store import MadeInVain, Record, Store, apply_to
 from tests.services.control_plane.fakes import DOOR
 from tests.services.control_plane.records import MANIFEST, NOON, TAUGHT, WISE, a_queued_job, a_teacher, said
 
@@ -43,7 +43,7 @@ async def events_of(redis: Redis, job: str) -> list[Event]:
 
 async def test_records_that_belong_together_are_made_together_or_not_at_all(store: Store):
     await store.create_jobs([a_queued_job("first-abc234")])
-    with pytest.raises(Conflict, match="first-abc234"):
+    with pytest.raises(MadeInVain, match="first-abc234"):
         await store.create_jobs([a_queued_job("second-abc234"), a_queued_job("first-abc234")])
     with pytest.raises(NotFound):
         await store.job("second-abc234")
@@ -187,7 +187,7 @@ async def test_a_study_is_not_stored_without_a_job_that_it_reuses(store: Store, 
     spec = StudySpec.model_validate({"name": "s", "job": TAUGHT})
     jobs = {"student": "s-student", "baseline": "gone-abc234"}
     study = StudyRecord(id="s-abc234", spec=spec, jobs=jobs, created_at=NOON, updated_at=NOON)
-    with pytest.raises(BaselineGone):
+    with pytest.raises(MadeInVain):
         await store.create_jobs([a_queued_job("s-student")], study)
     assert await redis.keys("*") == []
     await store.create_jobs([a_queued_job("gone-abc234")])
