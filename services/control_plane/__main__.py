@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import sys
 
@@ -34,6 +35,9 @@ def main() -> int:
     except StillhouseError as error:
         return _refuse(error)
     server = server_of(create_app(settings), settings)
+    gc.collect()
+    # all that is here now stays, some 100 ms to look through: while Python does that, no request is answered
+    gc.freeze()
     with contextlib.suppress(KeyboardInterrupt):  # it has ended in order, and raises what it was told
         server.run()
     return 0 if server.started else 3

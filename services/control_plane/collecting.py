@@ -12,31 +12,32 @@ milliseconds: that job fails, and says that the weights it was to begin from are
 import asyncio
 import logging
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 
 from distill.contracts import names
 from distill.contracts.audit import ServiceDid
-from distill.contracts.base import digest_of_bytes, now
+from distill.contracts.base import Stored, digest_of_bytes, now
 from distill.contracts.names import Kind
-from distill.contracts.records import JobRecord, StudyRecord
-from distill.contracts.teachers import TeacherRecord
 from services.control_plane.audit.log import AuditLog
 from services.control_plane.audit.moving import Mover
 from services.control_plane.guarded import guarded
 from services.control_plane.inventory import aside, survey
 from services.control_plane.reservations import Reservations
-from services.control_plane.retention import Going, Known, Plan, Policy, Sort, Thing, plan
+from services.control_plane.retention import Going, Known, KnownJob, KnownStudy, Plan, Policy, Sort, Thing, plan
 from services.control_plane.storage import keep_storage, storage_by_team
 from services.control_plane.store import Store
 from services.control_plane.views import Collected, Removed
 
 log = logging.getLogger(__name__)
+
+Read = TypeVar("Read", bound=Stored)
 
 EVERY_S = 3600
 LOOK_S = 60.0
@@ -115,28 +116,26 @@ class Collector:
             await self._audit.append(ServiceDid(at=now(), what="gc", details=details), though_full=True)
 
     async def _known(self) -> Known:
-        jobs = await self._all("job", self._store.jobs)
-        studies = await self._all("study", partial(self._store.studies, complete=True))
+        jobs = {job.id: KnownJob.of(job) async for job in self._all("job", self._store.jobs)}
+        studies = self._all("study", partial(self._store.studies, complete=True))
         reservations = await self._reservations.living()
         orphans = await self._redis.hgetall(names.ORPHANS_KEY)
         return Known(
-            jobs={job.id: job for job in jobs},
-            studies={study.id: study for study in studies},
+            jobs=jobs,
+            studies={study.id: KnownStudy.of(study) async for study in studies},
             teachers=await self._store.teachers(complete=True),
-            reusable=await self._reusable(jobs),
+            reusable=await self._reusable({job.team for job in jobs.values()}),
             reserved=frozenset(one.teacher.digest for one in reservations),
             orphans={str(where): datetime.fromisoformat(str(since)) for where, since in orphans.items()},
         )
 
-    async def _all(self, kind: Kind, read: Callable[[Sequence[str]], Awaitable[list[Any]]]) -> list[Any]:
+    async def _all(self, kind: Kind, read: Callable[[Sequence[str]], Awaitable[list[Read]]]) -> AsyncIterator[Read]:
         identities = [str(one) for one in await self._redis.zrange(names.index_key(kind), 0, -1)]
-        found: list[JobRecord | StudyRecord | TeacherRecord] = []
         for start in range(0, len(identities), CHUNK):
-            found += await read(identities[start : start + CHUNK])
-        return found
+            for record in await read(identities[start : start + CHUNK]):
+                yield record
 
-    async def _reusable(self, jobs: Sequence[JobRecord]) -> frozenset[str]:
-        teams = {job.team for job in jobs if job.reuse_digest is not None}
+    async def _reusable(self, teams: AbstractSet[str]) -> frozenset[str]:
         found = [await self._redis.hvals(names.baselines_key(team)) for team in sorted(teams)]
         return frozenset(str(job) for values in found for job in values)
 

@@ -23,12 +23,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
 from pydantic import BaseModel, Field
 
 from distill.contracts.base import Spec
 from distill.contracts.models import JobWeights
-from distill.contracts.records import JobRecord, StudyRecord
+from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.teachers import TeacherRecord
 
 
@@ -77,12 +78,56 @@ class Thing:
     """An earlier collection renamed it and then broke off: it lies there under another name."""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownJob:
+    """What is gone by of a job's record.
+
+    Ten thousand whole records, held at once, are millions of objects: each time Python looks for cycles among them, all
+    requests wait for a second.
+    """
+
+    team: str
+    state: JobState
+    ended_at: datetime | None
+    needs: tuple[str, ...]
+    """Jobs whose artifacts it refers to, and digests of the teachers that it may still ask."""
+    taught_by: tuple[str, ...]
+    """Each teacher that it names, as ``name/version``."""
+
+    @classmethod
+    def of(cls, job: JobRecord) -> Self:
+        """Of a record."""
+        return cls(
+            team=job.team,
+            state=job.state,
+            ended_at=job.ended_at,
+            needs=tuple(_needs(job)),
+            taught_by=tuple(f"{use.name}/{use.version}" for use in job.teachers),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownStudy:
+    """What is gone by of a study's record."""
+
+    team: str
+    has_report: bool
+    updated_at: datetime
+    jobs: tuple[str, ...]
+    """Its own, and those that it reuses."""
+
+    @classmethod
+    def of(cls, study: StudyRecord) -> Self:
+        """Of a record."""
+        return cls(study.team, study.report is not None, study.updated_at, tuple(study.jobs.values()))
+
+
 @dataclass(frozen=True)
 class Known:
     """All that may refer to a thing."""
 
-    jobs: Mapping[str, JobRecord]
-    studies: Mapping[str, StudyRecord]
+    jobs: Mapping[str, KnownJob]
+    studies: Mapping[str, KnownStudy]
     teachers: Sequence[TeacherRecord]
     reusable: frozenset[str] = frozenset()
     """Jobs that a study may take for its baseline."""
@@ -148,13 +193,13 @@ def _free_since(
     kind, _, identity = thing.owner.partition("/")
     if kind == "study":
         study = known.studies.get(identity)
-        return (study.updated_at, f"study {identity} has its report") if study and study.report else None
+        return (study.updated_at, f"study {identity} has its report") if study and study.has_report else None
     job = known.jobs.get(identity)
-    if job is None or not job.state.is_final or job.ended_at is None or job.id in unreported:
+    if job is None or not job.state.is_final or job.ended_at is None or identity in unreported:
         return None
-    if thing.sort is Sort.ARTIFACTS and job.id in held:
+    if thing.sort is Sort.ARTIFACTS and identity in held:
         return None
-    return job.ended_at, f"job {job.id} is {job.state.value}"
+    return job.ended_at, f"job {identity} is {job.state.value}"
 
 
 def _overdue(thing: Thing, since: tuple[datetime, str], days: float | None, now: datetime) -> str:
@@ -168,12 +213,13 @@ def _overdue(thing: Thing, since: tuple[datetime, str], days: float | None, now:
 
 def _held(known: Known) -> frozenset[str]:
     """What is referred to: jobs whose artifacts are, and digests of teachers that somebody may ask."""
-    return frozenset({*known.reusable, *known.reserved, *_of_teachers(known.teachers), *_of_jobs(known.jobs.values())})
+    needed = (one for job in known.jobs.values() for one in job.needs)
+    return frozenset({*known.reusable, *known.reserved, *_of_teachers(known.teachers), *needed})
 
 
-def _unreported(studies: Iterable[StudyRecord]) -> frozenset[str]:
+def _unreported(studies: Iterable[KnownStudy]) -> frozenset[str]:
     """Jobs of which a report is still to be made: their own study's, or that of one that reuses them."""
-    return frozenset(job for study in studies if study.report is None for job in study.jobs.values())
+    return frozenset(job for study in studies if not study.has_report for job in study.jobs)
 
 
 def _of_teachers(teachers: Sequence[TeacherRecord]) -> Iterator[str]:
@@ -185,13 +231,12 @@ def _of_teachers(teachers: Sequence[TeacherRecord]) -> Iterator[str]:
                 yield from (member.job for member in version.manifest.members if member.job is not None)
 
 
-def _of_jobs(jobs: Iterable[JobRecord]) -> Iterator[str]:
-    for job in jobs:
-        yield from begins_from(job.spec)
-        if job.after is not None:
-            yield job.after
-        if not job.state.is_final:
-            yield from (teacher.digest for teacher in job.teachers)
+def _needs(job: JobRecord) -> Iterator[str]:
+    yield from begins_from(job.spec)
+    if job.after is not None:
+        yield job.after
+    if not job.state.is_final:
+        yield from (teacher.digest for teacher in job.teachers)
 
 
 def begins_from(part: object) -> Iterator[str]:
@@ -211,7 +256,7 @@ def begins_from(part: object) -> Iterator[str]:
 def _owners(known: Known) -> frozenset[str]:
     """Whom a folder may belong to; a version of a teacher also for as long as a job names it."""
     versions = {f"{one.name}/{version.version}" for one in known.teachers for version in one.versions}
-    versions |= {f"{use.name}/{use.version}" for job in known.jobs.values() for use in job.teachers}
+    versions |= {version for job in known.jobs.values() for version in job.taught_by}
     return frozenset(
         {f"job/{job}" for job in known.jobs}
         | {f"study/{study}" for study in known.studies}

@@ -43,8 +43,8 @@ def _teams(known: Known) -> dict[str, str]:
     return {
         **_teams_of_digests(known.teachers),
         **{f"teacher/{one.name}/{version.version}": one.team for one in known.teachers for version in one.versions},
-        **{f"study/{study.id}": study.team for study in known.studies.values()},
-        **{f"job/{job.id}": job.team for job in known.jobs.values()},
+        **{f"study/{identity}": study.team for identity, study in known.studies.items()},
+        **{f"job/{identity}": job.team for identity, job in known.jobs.items()},
     }
 
 

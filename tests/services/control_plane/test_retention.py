@@ -1,8 +1,10 @@
 """What may go: nothing that something refers to, whatever the records and however old."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,8 +12,8 @@ from hypothesis import strategies as st
 
 from distill.contracts.records import JobRecord, JobState, StudyRecord
 from distill.contracts.study import StudySpec
-from distill.contracts.teachers import CheckedMember, TeacherVersionState
-from services.control_plane.retention import Known, Policy, Sort, Thing, begins_from, plan
+from distill.contracts.teachers import CheckedMember, TeacherRecord, TeacherVersionState
+from services.control_plane.retention import Known, KnownJob, KnownStudy, Policy, Sort, Thing, begins_from, plan
 from tests.services.control_plane.records import (
     JOB,
     MANIFEST,
@@ -33,8 +35,10 @@ def ended(job: JobRecord, state: JobState = JobState.SUCCEEDED) -> JobRecord:
     return job.model_copy(update={"state": state, "ended_at": NOON})
 
 
-def known(*jobs: JobRecord, **more: object) -> Known:
-    return Known(**({"jobs": {job.id: job for job in jobs}, "studies": {}, "teachers": ()} | more))  # type: ignore[arg-type]
+def known(*jobs: JobRecord, studies: Sequence[StudyRecord] = (), **more: Any) -> Known:
+    of_jobs = {job.id: KnownJob.of(job) for job in jobs}
+    of_studies = {study.id: KnownStudy.of(study) for study in studies}
+    return Known(**({"jobs": of_jobs, "studies": of_studies, "teachers": ()} | more))
 
 
 def a_thing(sort: Sort, owner: str, where: str = "somewhere", changed_at: datetime = NOON) -> Thing:
@@ -107,14 +111,14 @@ def test_artifacts_stay_while_a_study_may_take_the_job_for_its_baseline():
 @pytest.mark.parametrize("sort", PARTS)
 def test_everything_stays_while_a_report_is_still_to_be_made_of_it(sort: Sort):
     job = ended(a_queued_job("one"))
-    assert not goes(a_thing(sort, "job/one"), known(job, studies={"s": a_study("one", "two")}))
-    assert goes(a_thing(sort, "job/one"), known(job, studies={"s": a_study("one", "two", report="reports/s")}))
+    assert not goes(a_thing(sort, "job/one"), known(job, studies=[a_study("one", "two")]))
+    assert goes(a_thing(sort, "job/one"), known(job, studies=[a_study("one", "two", report="reports/s")]))
 
 
 def test_a_studys_events_go_after_its_report():
     thing = a_thing(Sort.EVENTS, "study/s-abc234")
-    assert not goes(thing, known(studies={"s-abc234": a_study("one")}))
-    assert goes(thing, known(studies={"s-abc234": a_study("one", report="reports/s")}))
+    assert not goes(thing, known(studies=[a_study("one")]))
+    assert goes(thing, known(studies=[a_study("one", report="reports/s")]))
 
 
 def test_answers_stay_while_their_teacher_may_be_asked():
@@ -142,7 +146,7 @@ def test_a_folder_that_a_record_knows_again_is_no_orphan():
 
 @pytest.mark.parametrize("owner", ["job/one", "study/s-abc234", "teacher/wise/1"])
 def test_folders_of_what_there_is_are_nobodys_orphans(owner: str):
-    among = known(ended(a_queued_job("one")), studies={"s-abc234": a_study("one")}, teachers=(a_teacher(),))
+    among = known(ended(a_queued_job("one")), studies=[a_study("one")], teachers=(a_teacher(),))
     among = replace(among, orphans={"somewhere": NOON - 100 * DAY})
     assert not goes(a_thing(Sort.ORPHANS, owner), among)
     assert goes(a_thing(Sort.ORPHANS, owner), known(orphans={"somewhere": NOON - 100 * DAY}))
@@ -163,42 +167,57 @@ def test_a_specification_is_searched_through_and_through():
 JOBS = [f"job-{number}" for number in range(6)]
 
 
+@dataclass(frozen=True)
+class House:
+    """Everything that refers to something."""
+
+    jobs: Sequence[JobRecord]
+    study: StudyRecord
+    teacher: TeacherRecord
+    reusable: frozenset[str]
+    reserved: frozenset[str]
+
+    @property
+    def known(self) -> Known:
+        """As a plan is told of it."""
+        more = {"teachers": (self.teacher,), "reusable": self.reusable, "reserved": self.reserved}
+        return known(*self.jobs, studies=[self.study], **more)
+
+
 @st.composite
-def houses(draw: st.DrawFn) -> Known:
+def houses(draw: st.DrawFn) -> House:
     """Jobs in all states that refer to one another in all ways."""
-    jobs = {}
+    jobs = []
     for identity in JOBS:
         begun_from = draw(st.sampled_from([None, *JOBS]))
         student = JOB["student"] | ({"init_from": {"source": "job", "job": begun_from}} if begun_from else {})
         state = draw(st.sampled_from(JobState))
-        jobs[identity] = a_queued_job(identity, student=student).model_copy(
-            update={
-                "state": state,
-                "ended_at": NOON if state.is_final else None,
-                "after": draw(st.sampled_from([None, *JOBS])),
-                "teachers": (WISE,) if draw(st.booleans()) else (),
-            }
-        )
+        changes = {
+            "state": state,
+            "ended_at": NOON if state.is_final else None,
+            "after": draw(st.sampled_from([None, *JOBS])),
+            "teachers": (WISE,) if draw(st.booleans()) else (),
+        }
+        jobs.append(a_queued_job(identity, student=student).model_copy(update=changes))
     some = st.lists(st.sampled_from(JOBS), unique=True, max_size=4)
     members = tuple(CheckedMember(folder=f"runs/{job}/1/artifacts", job=job) for job in draw(some))
-    return Known(
+    return House(
         jobs=jobs,
-        studies={"s-abc234": a_study(*draw(some), report=draw(st.sampled_from([None, "reports/s"])))},
-        teachers=(a_teacher(a_version(members=members, manifest=None)),),
+        study=a_study(*draw(some), report=draw(st.sampled_from([None, "reports/s"]))),
+        teacher=a_teacher(a_version(members=members, manifest=None)),
         reusable=frozenset(draw(some)),
         reserved=frozenset(draw(st.sampled_from([(), (MANIFEST.digest,)]))),
     )
 
 
 @given(house=houses(), days=st.integers(0, 400))
-def test_nothing_that_something_refers_to_is_ever_in_the_plan(house: Known, days: int):
+def test_nothing_that_something_refers_to_is_ever_in_the_plan(house: House, days: int):
     things = [a_thing(sort, f"job/{job}", f"{sort}/{job}") for sort, job in product(PARTS, JOBS)]
     things += [a_thing(Sort.ORPHANS, f"job/{job}", f"runs/{job}") for job in JOBS]
     things += [a_thing(Sort.ANSWERS, MANIFEST.digest, "answers/wise")]
-    gone = {one.thing.where for one in plan(house, things, POLICY, NOON + days * DAY).going}
-    (teacher,) = house.teachers
-    (study,) = house.studies.values()
-    for job in house.jobs.values():
+    gone = {one.thing.where for one in plan(house.known, things, POLICY, NOON + days * DAY).going}
+    study = house.study
+    for job in house.jobs:
         mine = {f"{sort}/{job.id}" for sort in PARTS}
         if not job.state.is_final:
             assert not mine & gone
@@ -208,16 +227,15 @@ def test_nothing_that_something_refers_to_is_ever_in_the_plan(house: Known, days
             assert not mine & gone
         assert f"artifacts/{job.after}" not in gone
         assert f"runs/{job.id}" not in gone
-    assert not {f"artifacts/{member.job}" for member in teacher.versions[0].members} & gone
+    assert not {f"artifacts/{member.job}" for member in house.teacher.versions[0].members} & gone
     assert not {f"artifacts/{job}" for job in house.reusable} & gone
     assert not (house.reserved and "answers/wise" in gone)
     assert days > 30 or not gone
 
 
 @given(house=houses())
-def test_what_nothing_refers_to_does_go(house: Known):
+def test_what_nothing_refers_to_does_go(house: House):
     things = [a_thing(Sort.LOGS, f"job/{job}", job) for job in JOBS]
-    gone = {one.thing.where for one in plan(house, things, POLICY, LATE).going}
-    (study,) = house.studies.values()
-    waits = set(study.jobs.values()) if study.report is None else set()
-    assert gone == {job.id for job in house.jobs.values() if job.state.is_final} - waits
+    gone = {one.thing.where for one in plan(house.known, things, POLICY, LATE).going}
+    waits = set(house.study.jobs.values()) if house.study.report is None else set()
+    assert gone == {job.id for job in house.jobs if job.state.is_final} - waits

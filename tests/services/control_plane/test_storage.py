@@ -12,7 +12,7 @@ from distill.contracts.pool import StorageUsage
 from distill.contracts.records import StudyRecord
 from distill.contracts.study import StudySpec
 from distill.contracts.wire import BookKey
-from services.control_plane.retention import Known, Sort, Thing
+from services.control_plane.retention import Known, KnownJob, Sort, Thing
 from services.control_plane.storage import keep_storage, storage_by_team
 from services.control_plane.store import Store
 from tests.services.control_plane.records import JOB, MANIFEST, NOON, a_queued_job, a_teacher, a_version, at
@@ -24,7 +24,10 @@ THEIRS = a_queued_job("theirs-abc234").model_copy(update={"team": "vision"})
 def known(**changes: object) -> Known:
     """A job of each of two teams, and ``wise``, which is the first one's."""
     return Known(
-        **({"jobs": {one.id: one for one in (OURS, THEIRS)}, "studies": {}, "teachers": [a_teacher()]} | changes)
+        **(
+            {"jobs": {one.id: KnownJob.of(one) for one in (OURS, THEIRS)}, "studies": {}, "teachers": [a_teacher()]}
+            | changes
+        )
     )
 
 
