@@ -20,8 +20,6 @@ from teacher_server.patience import patience_s
 from teacher_server.replies import read_reply, read_tensors
 from teacher_server.window import INPUTS, Array
 
-RECALL_S = 1.0
-"""A book that is slower than this is not waited for."""
 ASK_AGAIN_AFTER = 16
 """Windows that go straight to the teacher after one of which the book knew little."""
 
@@ -85,6 +83,11 @@ class Ask:
         return self._line.teacher
 
     @property
+    def is_recalling(self) -> bool:
+        """Whether the book was asked, and what it says is not taken yet."""
+        return self._recall is not None
+
+    @property
     def is_done(self) -> bool:
         """Whether `tensors` is there."""
         return self._is_done
@@ -95,7 +98,7 @@ class Ask:
         return "the answer book has not answered yet" if self._call is None else self._call.trouble
 
     def poll(self, timeout_s: float) -> None:
-        """Wait for what is to come next, at most ``timeout_s`` (for the book `RECALL_S`), and see to what follows from it.
+        """Wait for what is to come next, at most ``timeout_s``, and see to what follows from it.
 
         Raises:
             TeacherUnavailable: the teacher has been silent for too long, or failed again and again.
@@ -104,21 +107,30 @@ class Ask:
         """
         if self._is_done:
             return
-        if self._recall is not None and timeout_s > 0:
-            self._look_up(self._recall)
+        self.look_up(timeout_s)
         if self._call is not None:
             self._call.poll(timeout_s)
             if self._call.is_done:
                 self._take(self._call)
 
+    def look_up(self, timeout_s: float) -> None:
+        """Wait for the book alone, if it was asked, at most ``timeout_s``; what it doesn't know goes to the teacher."""
+        if self._recall is None:
+            return
+        self._recall.poll(timeout_s)
+        if self._recall.is_done:
+            self._take_recalled(self._recall.found)
+
     def cancel(self) -> None:
         """Take the request back, if it is not answered."""
+        recall, self._recall = self._recall, None
+        if recall is not None:
+            recall.cancel()
         if self._call is not None:
             self._call.cancel()
 
-    def _look_up(self, recall: PendingRecall) -> None:
+    def _take_recalled(self, consulted: Consulted | None) -> None:
         assert self._recollection is not None  # noqa: S101 - who recalls has one
-        consulted = recall.result(RECALL_S)
         self._recall = None
         self._recollection.found(consulted)
         if consulted is not None and consulted.known_N.any():

@@ -30,6 +30,7 @@ from ray.serve.handle import DeploymentHandle
 from distill.contracts import names
 from distill.contracts.errors import DependencyDown, StillhouseError, TeacherUnavailable
 from distill.contracts.teachers import ResolvedTeacher
+from teacher_server.fetching import fetch
 
 SILENT_S = 3.0
 """Silence after which a person is told."""
@@ -165,7 +166,7 @@ class Call:
             self._pause(timeout_s)
             return
         try:
-            self.reply = _fetch(self._response, timeout_s)
+            self.reply = fetch(self._response, timeout_s)
         except RayTaskError as error:
             self._failed_in_replica(error)
         except UnserializableException as error:
@@ -250,24 +251,6 @@ class Call:
         self.trouble = why
         if self._waited_since is not None:
             self._line.not_heard(why, since=self._waited_since)
-
-
-def _fetch(response: Any, timeout_s: float) -> Any:
-    """The reply.
-
-    Raises:
-        TimeoutError: no replica has taken the request.
-        GetTimeoutError: the reply isn't here yet.
-    """
-    began = time.monotonic()
-    ref = response._to_object_ref_sync(_timeout_s=timeout_s)
-    left_s = max(0.0, timeout_s - (time.monotonic() - began))
-    # not `result(timeout_s=...)`: a get that times out throws away what came from the other node so far, and a reply
-    # that takes longer than one poll would never be here; a wait lets it come on, also between polls
-    ready, _ = ray.wait([ref], timeout=left_s)
-    if not ready:
-        raise GetTimeoutError
-    return ray.get(ref)
 
 
 def _in_words(error: BaseException) -> str:

@@ -35,6 +35,7 @@ from teacher_server.window import LOGITS, TOP_CLASSES, TOP_LOG_PROBS, TOP_TAIL, 
 __all__ = ["Answer", "AskStopped", "PendingAnswer", "TeacherPool"]
 
 POLL_S = 0.1
+SOON_S = 0.01
 DESCRIBE_S = 15.0
 
 
@@ -102,6 +103,8 @@ class TeacherPool:
         self._lines = [Line(teacher, on_wait=on_wait, on_return=on_return, give_up_s=give_up_s) for teacher in teachers]
         self._held: HeldReservation | None = None
         book = BookLine()
+        self._recalling: list[Ask] = []
+        """Those that the book was asked for, and has not spoken of yet."""
         self._recollections = [Recollection(book) for _ in teachers]
         self._sizes = [len(teacher.manifest.members) for teacher in teachers]
         self._num_classes = len(teachers[0].manifest.classes)
@@ -206,8 +209,17 @@ class TeacherPool:
             Ask(self._lines[part.teacher], self._recollections[part.teacher], self._header(len(inputs), part), array)
             for part in parts
         ]
+        self._recalling += asks
+        self._look_ahead()
         self.rows_asked += len(inputs) * len(asks)
         return PendingAnswer(self, asks, [part.start for part in parts])
+
+    def _look_ahead(self) -> bool:
+        """Send on to their teachers the windows that the book has spoken of; whether it is still to speak of others."""
+        for ask in self._recalling:
+            ask.look_up(0)
+        self._recalling = [ask for ask in self._recalling if ask.is_recalling]
+        return bool(self._recalling)
 
     def _header(self, num_rows: int, part: Part) -> AskHeader:
         is_all = len(part.members) == self._sizes[part.teacher]
@@ -225,7 +237,7 @@ class TeacherPool:
         """Wait for all teachers, and put together what they said."""
         started = time.monotonic()
         try:
-            _wait_for(asks, self._should_stop)
+            _wait_for(asks, self._should_stop, meanwhile=self._look_ahead)
         finally:
             self.wait_s += time.monotonic() - started
         recalled = sum(ask.recalled_rows for ask in asks)
@@ -280,14 +292,23 @@ class PendingAnswer:
             ask.cancel()
 
 
-def _wait_for(asked: Sequence[Ask | Call], should_stop: Callable[[], bool], *, until: float | None = None) -> None:
-    """Until all are done; all are kept going while one is waited for."""
+def _wait_for(
+    asked: Sequence[Ask | Call],
+    should_stop: Callable[[], bool],
+    *,
+    until: float | None = None,
+    meanwhile: Callable[[], bool] = lambda: False,
+) -> None:
+    """Until all are done; all are kept going while one is waited for.
+
+    ``meanwhile`` is called again and again, and soon again where it says so.
+    """
     for waited in asked:
         while not waited.is_done:
             if should_stop():
                 raise AskStopped("asked to stop while waiting for a teacher")
             if until is not None and time.monotonic() > until:
                 raise TeacherUnavailable(f"{waited.teacher.reference} is not ready: {waited.trouble}")
-            waited.poll(POLL_S)
+            waited.poll(SOON_S if meanwhile() else POLL_S)
             for other in asked:
                 other.poll(0)

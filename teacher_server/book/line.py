@@ -1,8 +1,10 @@
 """The answer book as a student meets it: rows recalled in bulk, from a process that is connected to Ray.
 
     line = BookLine()
-    pending = line.recall(key, digests)     # sent at once; go on with other work
-    recalled = pending.result(timeout_s=1)  # None: the book is away, ask the teachers
+    pending = line.recall(key, digests)  # sent at once; go on with other work
+    while not pending.is_done:
+        pending.poll(0.1)
+    pending.found                        # None: the book is away, ask the teachers
 
 Shapes: N rows, K of them known.
 """
@@ -20,11 +22,13 @@ from ray.serve.handle import DeploymentHandle
 
 from distill.contracts import names
 from distill.contracts.wire import BookKey
+from teacher_server.fetching import fetch
 from teacher_server.memory import Consulted
 from teacher_server.window import Array
 
 log = logging.getLogger(__name__)
 
+RECALL_S = 1.0
 QUIET_S = 5.0
 """A book that didn't answer isn't asked again for so long."""
 FRESH_LINE_S = 15.0
@@ -34,8 +38,10 @@ FRESH_LINE_S = 15.0
 class BookLine:
     """The way to the cluster's answer book, for one thread at a time; it makes no claims."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, recall_s: float = RECALL_S) -> None:
+        """A book that takes longer than ``recall_s`` to answer is away."""
         self._clock = clock
+        self._recall_s = recall_s
         self._handle: Any = None
         self._heard_at = clock()
         self._quiet_until = 0.0
@@ -44,14 +50,15 @@ class BookLine:
     def recall(self, key: BookKey, digests: Array) -> "PendingRecall":
         """Ask for known answers to rows with these digests (N, 16); returns without waiting."""
         if self._clock() < self._quiet_until or not ray.is_initialized():
-            return PendingRecall(self, None)
+            return self._pending(None)
         try:
             if self._handle is None:
                 self._handle = DeploymentHandle(names.BOOK_DEPLOYMENT, names.BOOK_APPLICATION)
-            return PendingRecall(self, self._handle.recall.remote(key.model_dump_json(), digests))
+            response = self._handle.recall.remote(key.model_dump_json(), digests)
         except (RayError, RayServeException) as error:
             self.not_heard(f"{type(error).__name__}: {error}")
-            return PendingRecall(self, None)
+            response = None
+        return self._pending(response)
 
     def heard(self) -> None:
         """The book answered."""
@@ -69,39 +76,45 @@ class BookLine:
             self._is_away = True
             log.warning("the answer book is away, teachers are asked for everything until it is back: %s", why)
 
+    def _pending(self, response: Any) -> "PendingRecall":
+        return PendingRecall(self, response, self._clock, self._recall_s)
+
 
 class PendingRecall:
-    """A recall that is on its way."""
+    """A recall that is on its way; `poll` looks for the answer."""
 
-    def __init__(self, line: BookLine, response: Any) -> None:
+    def __init__(self, line: BookLine, response: Any, clock: Callable[[], float], recall_s: float) -> None:
+        self.is_done = response is None
+        self.found: Consulted | None = None
+        """What the book knows, once it is done; None if it is away."""
         self._line = line
         self._response = response
+        self._clock = clock
+        self._recall_s = recall_s
+        self._until = clock() + recall_s
 
-    def result(self, timeout_s: float) -> Consulted | None:
-        """What the book knows, at most after ``timeout_s``; None if it is away or slow. Ask once."""
-        if self._response is None:
-            return None
-        response, self._response = self._response, None
+    def poll(self, timeout_s: float) -> None:
+        """Wait for the answer, at most ``timeout_s``; the book is away if it takes too long."""
+        if self.is_done:
+            return
         try:
-            recalled: Consulted = response.result(timeout_s=timeout_s)
+            self.found = fetch(self._response, min(timeout_s, max(0.0, self._until - self._clock())))
         except TimeoutError:
-            _cancel(response)
-            self._line.not_heard(f"no answer in {timeout_s:g} s")
-            return None
+            if self._clock() < self._until:
+                return
+            self._line.not_heard(f"no answer in {self._recall_s:g} s")
+            self.cancel()
         except (RayError, RayServeException) as error:
             self._line.not_heard(f"{type(error).__name__}: {error}")
-            return None
-        self._line.heard()
-        return recalled
+        else:
+            self._line.heard()
+        self.is_done, self._response = True, None
 
     def cancel(self) -> None:
         """Nobody wants it any more; harmless after it came."""
         response, self._response = self._response, None
+        self.is_done = True
         if response is not None:
-            _cancel(response)
-
-
-def _cancel(response: Any) -> None:
-    # else it waits for a book that isn't there for ever; best effort: one that is gone can't be told
-    with contextlib.suppress(RayError, RayServeException):
-        response.cancel()
+            # else it waits for a book that isn't there for ever; best effort: one that is gone can't be told
+            with contextlib.suppress(RayError, RayServeException):
+                response.cancel()

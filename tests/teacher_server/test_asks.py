@@ -27,16 +27,34 @@ class PlayedBook:
         self.known = list(known)
         self.asked: list[np.ndarray] = []
 
-    def recall(self, key: Any, digests: np.ndarray) -> "PlayedBook":
+    def recall(self, key: Any, digests: np.ndarray) -> "PlayedRecall":
         self.asked.append(digests)
-        return self
+        return PlayedRecall(self)
 
-    def result(self, timeout_s: float) -> Consulted | None:
+    def says(self) -> Consulted | None:
         known = self.known.pop(0) if len(self.known) > 1 else self.known[0]
         if known is None:
             return None
         known_N = np.array(known)
         return Consulted(known_N, np.zeros(6, bool), {"logits": logits_of(ROWS[known_N])})
+
+
+class PlayedRecall:
+    """Answered at the second look."""
+
+    def __init__(self, book: PlayedBook) -> None:
+        self.is_done = False
+        self.found: Consulted | None = None
+        self.num_looks = 0
+        self._book = book
+
+    def poll(self, timeout_s: float) -> None:
+        self.num_looks += 1
+        if self.num_looks == 2:
+            self.is_done, self.found = True, self._book.says()
+
+    def cancel(self) -> None:
+        self.is_done = True
 
 
 class TeachingLine(Line):
@@ -80,12 +98,12 @@ class PlayedReply:
 
 @pytest.fixture
 def line(solo: Any, monkeypatch: pytest.MonkeyPatch) -> TeachingLine:
-    monkeypatch.setattr("teacher_server.calls._fetch", lambda response, timeout_s: response.reply)
+    monkeypatch.setattr("teacher_server.calls.fetch", lambda response, timeout_s: response.reply)
     return TeachingLine(solo)
 
 
 def answered(ask: Ask) -> Ask:
-    for _ in range(3):
+    for _ in range(4):
         ask.poll(0.1)
     assert ask.is_done
     return ask
@@ -115,6 +133,22 @@ def test_a_book_that_is_no_use_is_left_alone_for_a_while(line: TeachingLine, kno
         ask = answered(Ask(line, recollection, HEADER, ROWS))
         np.testing.assert_array_equal(ask.tensors["logits"].numpy(), logits_of(ROWS))
     assert (len(book.asked), line.asked) == (2, [6] * ASK_AGAIN_AFTER)
+
+
+def test_what_the_book_does_not_know_goes_on_to_the_teacher_before_anybody_waits_for_it(line: TeachingLine):
+    ask = Ask(line, Recollection(PlayedBook([False] * 6)), HEADER, ROWS)
+    ask.look_up(0)
+    assert (ask.is_recalling, line.asked) == (True, [])
+    ask.look_up(0)
+    assert (ask.is_recalling, line.asked, ask.is_done) == (False, [6], False)
+
+
+def test_what_nobody_wants_any_more_goes_on_to_no_teacher(line: TeachingLine):
+    ask = Ask(line, Recollection(PlayedBook([False] * 6)), HEADER, ROWS)
+    ask.cancel()
+    for _ in range(3):
+        ask.look_up(0)
+    assert (ask.is_recalling, line.asked) == (False, [])
 
 
 def test_nobody_looks_up_what_must_not_be_remembered(line: TeachingLine):

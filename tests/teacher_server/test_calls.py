@@ -76,7 +76,7 @@ def played(response: PlayedResponse, timeout_s: float) -> Any:
 
 @pytest.fixture(autouse=True)
 def _played_replies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "_fetch", played)
+    monkeypatch.setattr(calls, "fetch", played)
     monkeypatch.setattr(calls, "FIRST_PAUSE_S", 0.001)
 
 

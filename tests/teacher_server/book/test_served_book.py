@@ -49,9 +49,9 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def test_a_book_that_was_never_deployed_costs_half_a_second_once(memory, own_application):
-    line, started = BookLine(), time.monotonic()
-    assert await recall(line, timeout_s=0.2) is None
-    assert await recall(line, timeout_s=30) is None
+    line, started = BookLine(recall_s=0.2), time.monotonic()
+    assert await recall(line) is None
+    assert await recall(line) is None
     for _ in range(10):
         assert (await memory.consult(KEY, digests_of(ROWS), claimant="window")).mine_N.all()
     assert time.monotonic() - started < 5
@@ -59,28 +59,28 @@ async def test_a_book_that_was_never_deployed_costs_half_a_second_once(memory, o
 
 async def test_a_killed_book_comes_back_with_what_was_saved(memory, own_application, settings: NodeSettings):
     handle = serve.run(build({}), name=own_application, route_prefix=None)
-    line, digests = BookLine(), digests_of(ROWS)
+    digests = digests_of(ROWS)
     assert (await consult(memory)).mine_N.all()
     memory.hand_in(KEY, digests, answers_to(ROWS), claimant="window")
     waited = await memory.wait(KEY, digests, claimant="another", timeout_s=10)
     assert numbers_in(waited.answers) == ROWS
-    assert await recall(line) == ROWS
+    assert await recall(a_patient_line()) == ROWS
     folder = settings.storage / names.ANSWERS_FOLDER / book_id(KEY)
     await until(lambda: list(folder.glob("[!.]*.safetensors")))
 
     first = await asyncio.to_thread(pid_of, handle)
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    assert await recall(line, timeout_s=1) is None
+    assert await recall(BookLine()) is None
     await until(lambda: pid_of(handle) not in {None, first})
     async with asyncio.timeout(60):
         while not (again := await consult(memory)).known_N.any():  # noqa: ASYNC110 - the replica finds out by itself
             await asyncio.sleep(0.05)
     assert numbers_in(again.answers) == ROWS
 
-    assert await recall(BookLine()) == []
+    assert await recall(a_patient_line()) == []
     await memory.confirm(KEY, again.edition)
-    assert await recall(BookLine()) == ROWS
+    assert await recall(a_patient_line()) == ROWS
 
     memory.hand_in(OTHER, digests, answers_to(ROWS), claimant="window")
     await memory.wait(OTHER, digests, claimant="another", timeout_s=10)
@@ -92,9 +92,20 @@ async def consult(memory: FarMemory) -> Consulted:
     return await memory.consult(KEY, digests_of(ROWS), claimant="window")
 
 
-async def recall(line: BookLine, timeout_s: float = 10) -> list[int] | None:
+def a_patient_line() -> BookLine:
+    return BookLine(recall_s=10)
+
+
+async def recall(line: BookLine) -> list[int] | None:
     """As a student does, which has no event loop."""
-    consulted = await asyncio.to_thread(lambda: line.recall(KEY, digests_of(ROWS)).result(timeout_s))
+
+    def ask() -> Consulted | None:
+        pending = line.recall(KEY, digests_of(ROWS))
+        while not pending.is_done:
+            pending.poll(0.1)
+        return pending.found
+
+    consulted = await asyncio.to_thread(ask)
     if consulted is None:
         return None
     return numbers_in(consulted.answers) if consulted.answers else []
