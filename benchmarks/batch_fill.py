@@ -16,7 +16,7 @@ WARM_S = 0.3
 
 def measure(bench: Bench) -> list[Figure]:
     """Eight students asking 16 rows each, two asks in flight, batches of at most 64 rows."""
-    runs = [asyncio.run(_batches(bench.effort.side_s)) for _ in range(bench.effort.rounds)]
+    runs = [asyncio.run(_batches(bench.effort.counted_s)) for _ in range(bench.effort.rounds)]
     fills = [sum(rows) / len(rows) / BUDGET for rows in runs]
     details = {
         "students": STUDENTS,
@@ -25,7 +25,7 @@ def measure(bench: Bench) -> list[Figure]:
         "budget": BUDGET,
         "threads": 1,
         "batches": [len(rows) for rows in runs],
-        "side_s": bench.effort.side_s,
+        "seconds": bench.effort.counted_s,
     }
     return [Figure("batch_fill", interval_of(fills), Goal(at_least=0.8), details=details)]
 

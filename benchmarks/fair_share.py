@@ -18,12 +18,12 @@ WARM_S = 0.3
 
 def measure(bench: Bench) -> list[Figure]:
     """One team with ten times the other's windows; and two teams alike, of weights 2 and 1."""
-    rounds, side_s = bench.effort.rounds, bench.effort.side_s
-    crowded = [share({"small": 2, "large": 20}, {}, seconds=side_s)["small"] for _ in range(rounds)]
+    rounds, seconds = bench.effort.rounds, bench.effort.counted_s
+    crowded = [share({"small": 2, "large": 20}, {}, seconds=seconds)["small"] for _ in range(rounds)]
     weights = {"double": 2.0, "single": 1.0}
-    weighted = [share({"double": 8, "single": 8}, weights, seconds=side_s)["double"] for _ in range(rounds)]
+    weighted = [share({"double": 8, "single": 8}, weights, seconds=seconds)["double"] for _ in range(rounds)]
     errors = [abs(one / (2 / 3) - 1) for one in weighted]
-    details = {"window_rows": WINDOW_ROWS, "device_batch_rows": BATCH_ROWS, "row_us": ROW_US, "side_s": side_s}
+    details = {"window_rows": WINDOW_ROWS, "device_batch_rows": BATCH_ROWS, "row_us": ROW_US, "seconds": seconds}
     return [
         Figure(
             "fair_share",

@@ -23,6 +23,7 @@ from teacher_server.folder import member_folder
 
 COSTS = (1, 3, 10)
 THREADS = (1, 2)
+TRIED_S = 1.5
 DEVICE_BATCH = 128
 """Rows of one forward pass of the served teacher: larger ones are slower on a CPU, as is measured beside it."""
 
@@ -40,6 +41,7 @@ def _figures(bench: Bench, cost: int, teacher: Priced, student_us: float) -> lis
     sides = _Sides(bench, f"same-{cost}", teacher, student_us)
     loop, loop_threads = sides.best_loop()
     split_threads = sides.best_split()
+    sides.lengthen(bench.effort.side_s)
     with bench.house.served(sides.teacher, threads=split_threads, max_batch_rows=DEVICE_BATCH):
         sides.served()
         with sides.other_process(split_threads) as other:
@@ -81,9 +83,13 @@ class _Sides:
         self._ensemble = Members([load_model(member)[0] for member in self._members])
         # at best student and teacher overlap without a loss
         row_us = max(student_us, teacher.row_us, (student_us + teacher.row_us) / 2)
-        self.num_rows = min(NUM_ROWS, max(4, int(bench.effort.side_s * 1e6 / row_us / BATCH)) * BATCH)
+        self.num_rows = _rows_of(TRIED_S * 1e6 / row_us)
         self.tried: dict[str, float] = {}
         self._shade = 0
+
+    def lengthen(self, side_s: float) -> None:
+        """From now on take as many rows as the fastest of what was tried has in that time."""
+        self.num_rows = _rows_of(self.num_rows * side_s / min(self.tried.values()))
 
     def served(self) -> float:
         """With rows of a new shade, so that nothing is remembered."""
@@ -127,3 +133,8 @@ class _Sides:
     def _student(self) -> Student:
         rows = slice(0, self.num_rows)
         return self._workshop.student("same", [self.teacher], rows=rows, epochs=1, shade=self._shade)
+
+
+def _rows_of(wanted: float) -> int:
+    """Of whole steps, as many as there are at most."""
+    return min(NUM_ROWS, max(4, round(wanted / BATCH)) * BATCH)
