@@ -4,7 +4,9 @@ Not called ``statistics``: a script of this folder would meet it in place of Pyt
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 CONFIDENCE = 0.95
@@ -53,19 +55,27 @@ def counted(value: float) -> Interval:
     return Interval(value, value, value)
 
 
-def in_turns(sides: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
+Sides = Mapping[str, Callable[[], float]]
+
+
+def in_turns(sides: Sides | Callable[[], AbstractContextManager[Sides]], *, rounds: int) -> dict[str, list[float]]:
     """Measure every side once a round; who is first changes from round to round, so that no side gains by a drift.
+
+    Args:
+        sides: what is measured; or opens it anew for each round, where what runs can be lucky for as long as it lives.
+        rounds: how many.
 
     Returns:
         What each side gave, one value a round.
     """
-    order = list(sides)
-    measured: dict[str, list[float]] = {name: [] for name in order}
-    for _ in range(rounds):
-        for name in order:
-            measured[name].append(sides[name]())
-        order = [*order[1:], order[0]]
-    return measured
+    measured: dict[str, list[float]] = defaultdict(list)
+    for number in range(rounds):
+        with sides() if callable(sides) else nullcontext(sides) as opened:
+            names = list(opened)
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
+                measured[name].append(opened[name]())
+    return dict(measured)
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:

@@ -60,7 +60,6 @@ class OtherProcess:
 
     def __enter__(self) -> Self:
         self._process.start()
-        self._pipe.recv()
         return self
 
     def __exit__(
@@ -68,6 +67,10 @@ class OtherProcess:
     ) -> None:
         self._pipe.send(None)
         self._process.join()
+
+    def wait_ready(self) -> None:
+        """Until it has loaded its teacher."""
+        self._pipe.recv()
 
     def lessons(self, student: Student) -> Iterator[Lesson]:
         """The student's batches with the teacher's word, asked as far ahead as there are slots."""

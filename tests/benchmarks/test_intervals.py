@@ -1,5 +1,7 @@
 """Medians and their intervals, and sides that take turns."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import comb
 
 import numpy as np
@@ -43,3 +45,16 @@ def test_sides_take_turns_and_change_who_is_first():
     assert "".join(said) == "abbaab"
     assert measured == {"a": [1, 4, 5], "b": [2, 3, 6]}
     assert ratios(measured["a"], measured["b"]) == [1 / 2, 4 / 3, 5 / 6]
+
+
+def test_sides_may_be_opened_anew_for_each_round():
+    opened: list[str] = []
+
+    @contextmanager
+    def fresh() -> Iterator[dict[str, Callable[[], float]]]:
+        opened.append("open")
+        yield {"a": lambda: 1.0, "b": lambda: float(len(opened))}
+        opened.append("closed")
+
+    assert in_turns(fresh, rounds=2) == {"a": [1, 1], "b": [1, 3]}
+    assert opened == ["open", "closed"] * 2
