@@ -18,7 +18,7 @@ from distill.contracts import names
 from distill.contracts.teachers import ResolvedTeacher
 
 JOBS, NUM_ROWS, ROW_US = 4, 8192, 150.0
-SETTLED_S = 2.5
+SETTLED_S = 2.0
 """Replicas say about once a second what they have counted."""
 
 

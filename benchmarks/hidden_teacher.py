@@ -18,7 +18,7 @@ from teacher_server.client import TeacherPool
 CAPACITY = 1.25
 MEMBERS = 3
 ENDLESS = 100_000
-TRIES = 3
+TRIES = 2
 
 
 def measure(bench: Bench) -> list[Figure]:

@@ -73,7 +73,7 @@ def _measured(bench: Bench) -> Figure:
 
 
 def _seconds(bench: Bench) -> float:
-    return 4 * bench.effort.counted_s
+    return 8 * bench.effort.counted_s
 
 
 def _real(bench: Bench, students: int, replicas: int) -> float:

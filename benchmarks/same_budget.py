@@ -24,7 +24,7 @@ from teacher_server.folder import member_folder
 
 COSTS = (1, 3, 10)
 THREADS = (1, 2)
-TRIED_S = 1.5
+TRIED_S = 1.0
 DEVICE_BATCH = 128
 """Rows of one forward pass of the served teacher: larger ones are slower on a CPU, as is measured beside it."""
 
