@@ -67,7 +67,9 @@ def teacher_card(teacher: TeacherRecord) -> Iterator[str]:
 
 def version_lines(version: TeacherVersion) -> Iterator[str]:
     """One version of a teacher."""
-    yield f"  version {version.version}  {version.state}, {len(version.members)} members, {ago(version.created_at)}"
+    count = len(version.members)
+    members = f"{count} member{'s' if count > 1 else ''}"
+    yield f"  version {version.version}  {version.state}, {members}, {ago(version.created_at)}"
     if version.problem:
         yield f"    {version.problem.message}"
     if version.manifest:

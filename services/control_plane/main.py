@@ -30,6 +30,7 @@ from services.control_plane.keys import Keys
 from services.control_plane.limits import BodyLimit
 from services.control_plane.listing import Listing
 from services.control_plane.once import Once
+from services.control_plane.queries import known_queries
 from services.control_plane.rate import Rates, spend
 from services.control_plane.ray_rest import RayRest
 from services.control_plane.reconciler import Reconciler
@@ -106,7 +107,9 @@ def _routes() -> tuple[BaseRoute, ...]:
         teams.router, keys.router, garbage.router, audit.router, audit.verifying,
     ):  # fmt: skip
         everything.include_router(
-            router, responses=problems.documented(401, 403), dependencies=[Depends(spend), Depends(ask)]
+            router,
+            responses=problems.documented(401, 403),
+            dependencies=[Depends(spend), Depends(ask), Depends(known_queries)],
         )
     return tuple(everything.routes)
 

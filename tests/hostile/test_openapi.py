@@ -32,6 +32,10 @@ DOCUMENT = create_app(
         ray_dashboard="http://nowhere",
     )
 ).openapi()
+for path in DOCUMENT["paths"].values():
+    for described in path.values():
+        # each request has a key: one whose only fault is that it was made without would be right, and none at all
+        described.pop("security", None)
 OPERATIONS = [found.ok() for found in schemathesis.openapi.from_dict(DOCUMENT).get_all_operations()]
 NOT_PROMISED = {
     "not_a_server_error",

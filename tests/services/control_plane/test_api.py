@@ -250,6 +250,24 @@ async def test_health_is_the_process_and_readiness_names_what_is_missing(api: ht
     assert answer.json()["warnings"] == []
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/jobs?sate=FAILED", "created_after, "),
+        ("/v1/gc?dryrun=true", "dry_run"),
+        ("/v1/jobs/one-abc234?limit=3", "team"),
+    ],
+)
+async def test_a_query_that_nobody_reads_is_refused(api: httpx.AsyncClient, path: str, expected: str):
+    method = "POST" if "gc" in path else "GET"
+    answer = await api.request(method, path)
+    problem = answer.json()
+    name = path.partition("?")[2].partition("=")[0]
+    assert (answer.status_code, problem["code"], problem["field"]) == (422, "invalid_spec", name)
+    assert f"no parameter '{name}'" in problem["detail"]
+    assert problem["expected"].startswith(expected)
+
+
 @pytest.mark.usefixtures("another_acts")
 async def test_a_record_that_can_not_be_read_holds_up_no_other_jobs_facts(
     api: httpx.AsyncClient, store: Store, redis: Redis, own_redis_url: str
