@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Any
 
@@ -52,7 +53,7 @@ def _problem(error: Mapping[str, Any], body: Any) -> Problem:
         field=field,
         expected=expected,
         got=None if kind == "missing" or isinstance(got, dict | list) else repr(got)[:200],
-        hint=_hint(path[-1]) if kind == "extra_forbidden" else None,
+        hint=_hint(path[-1], beside=_keys_at(path[:-1], body)) if kind == "extra_forbidden" else None,
     )
 
 
@@ -104,19 +105,34 @@ def _follows(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> b
     )
 
 
-def _hint(key: str) -> str:
-    if key in _known_keys():
+def _keys_at(path: Sequence[str], body: Any) -> set[str]:
+    """The keys of the object there."""
+    for step in path:
+        body = body[int(step)] if isinstance(body, list | tuple) else body[step]
+    return set(body)
+
+
+def _hint(key: str, *, beside: AbstractSet[str]) -> str:
+    forms = _keys_of_forms()
+    everywhere = frozenset().union(*forms)
+    known_beside = beside & everywhere - {key}
+    # what may stand beside the keys that are there; a word that is right elsewhere is still a slip of the pen here
+    here = frozenset().union(*(keys for keys in forms if known_beside and known_beside <= keys)) - beside
+    if near := difflib.get_close_matches(key, sorted(here), n=1, cutoff=0.8):
+        return f"did you mean {near[0]!r}?"
+    if key in everywhere:
         return "this key belongs elsewhere in the file"
-    near = difflib.get_close_matches(key, _known_keys(), n=1)
+    near = difflib.get_close_matches(key, sorted(everywhere), n=1)
     return f"did you mean {near[0]!r}?" if near else "look at the job file's documentation, or drop the key"
 
 
 @cache
-def _known_keys() -> tuple[str, ...]:
-    keys: set[str] = set()
+def _keys_of_forms() -> tuple[frozenset[str], ...]:
+    """Of each object that may stand in a file."""
+    forms: list[frozenset[str]] = []
     waiting = [Spec]
     while waiting:
         spec = waiting.pop()
-        keys |= {field.alias or name for name, field in spec.model_fields.items()}
+        forms.append(frozenset(field.alias or name for name, field in spec.model_fields.items()))
         waiting += spec.__subclasses__()
-    return tuple(sorted(keys))
+    return tuple(forms)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from distill.contracts.errors import Problem
 from distill.contracts.explain import explain
 from distill.contracts.job import JobSpec
+from distill.contracts.teachers import MemberFromJob
 from tests.services.control_plane.records import JOB
 
 
@@ -45,6 +46,11 @@ def test_a_field_is_named_as_the_job_file_names_it(change: dict[str, Any], field
 
 def test_a_misspelt_key_is_answered_with_the_one_that_was_meant():
     assert the_problem_of(objective=[{"kind": "labels", "wieght": 2}]).hint == "did you mean 'weight'?"
+
+
+def test_a_misspelt_key_that_is_right_elsewhere_is_still_misspelt():
+    assert "epoch" in MemberFromJob.model_fields
+    assert the_problem_of(training={"epoch": 3, "batch_size": 64}).hint == "did you mean 'epochs'?"
 
 
 def test_a_key_in_the_wrong_place_is_told_so():
