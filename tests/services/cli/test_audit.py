@@ -49,7 +49,8 @@ def test_a_whole_log_gives_its_head_to_be_noted(house: House, stillhouse: Run):
     done = stillhouse("audit", "--verify")
     assert (done.exit_code, done.stdout) == (0, f"{house.verdict.head}\n")
     assert done.stderr == "2 entries are what was written; 0 requests have no answer\n"
-    stillhouse("audit", "--noted", house.verdict.head)
+    done = stillhouse("audit", "--noted", house.verdict.head)
+    assert done.stderr == "2 entries are what was written, the noted head among them; 0 requests have no answer\n"
     assert house.asked[-1][1] == "/v1/audit/verify?noted=2%3Asha256%3A" + "5" * 64
 
 
