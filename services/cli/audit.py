@@ -64,7 +64,9 @@ def _verify(client: "StillhouseClient", noted: str | None, *, as_json: bool) -> 
         show_json(found)
     else:
         among = ", the noted head among them" if noted is not None and found.whole else ""
-        say(f"{found.num_entries:,} entries are what was written{among}; {found.num_unanswered} requests have no answer")
+        say(
+            f"{found.num_entries:,} entries are what was written{among}; {found.num_unanswered} requests have no answer"
+        )
         typer.echo(found.head)
     if not found.whole:
         typer.secho(f"the audit log is broken at entry {found.broken_at}: {found.what}", fg="red", err=True)
