@@ -4,9 +4,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 
 from distill.contracts.errors import InvalidSpec
-
-MOST_TOLD = 100
-"""Characters of a name that the answer repeats."""
+from services.control_plane.audit.requests import shortened
 
 
 async def known_queries(request: Request) -> None:
@@ -18,7 +16,7 @@ async def known_queries(request: Request) -> None:
     known = _names(request.scope["route"].dependant)
     for name in request.query_params:
         if name not in known:
-            told = name if len(name) <= MOST_TOLD else f"{name[:MOST_TOLD]}..."
+            told = shortened(name)
             raise InvalidSpec(
                 f"this route has no parameter '{told}'", field=told, expected=", ".join(sorted(known)), got=told
             )
