@@ -22,6 +22,8 @@ from distill.journal.journal import Journal
 EVERY_S = 0.5
 SMOOTHING = 0.3
 """Weight of the newest interval in the rate that is shown."""
+SETTLED_S = 5.0
+"""So long the rate is watched before it foretells an end: first steps are slow, of the student and of its teachers."""
 
 
 class Reporter:
@@ -47,6 +49,7 @@ class Reporter:
         self._epoch = 0
         self._loss: float | None = None
         self._rate: float | None = None
+        self._timed_s = 0.0
         self._shown_at = 0.0
         self._shown_step: int | None = None
 
@@ -132,10 +135,11 @@ class Reporter:
         if self._shown_step is None:
             return self._rate
         interval_s = time.monotonic() - self._shown_at
+        self._timed_s += interval_s
         newest = (self._step - self._shown_step) * self._training.batch_size / max(interval_s, 1e-6)
         return newest if self._rate is None else SMOOTHING * newest + (1 - SMOOTHING) * self._rate
 
     def _time_left_s(self) -> float | None:
-        if not self._rate:
+        if not self._rate or self._timed_s < SETTLED_S:
             return None
         return (self._num_steps - self._step) * self._training.batch_size / self._rate

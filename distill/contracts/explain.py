@@ -12,6 +12,8 @@ from distill.contracts.errors import Problem
 
 OWN_FIELD = re.compile(r"^([a-z_]+(?:\.[a-z_0-9]+)*): ")
 """Validators of whole specs begin their messages with the field that they mean."""
+WORD = re.compile(r"'([^']+)'")
+"""One of the values that pydantic lists as ``'a', 'b' or 'c'``."""
 OUTSIDE_BODY = {"query", "path", "header"}
 
 
@@ -53,8 +55,15 @@ def _problem(error: Mapping[str, Any], body: Any) -> Problem:
         field=field,
         expected=expected,
         got=None if kind == "missing" or isinstance(got, dict | list) else repr(got)[:200],
-        hint=_hint(path[-1], beside=_keys_at(path[:-1], body)) if kind == "extra_forbidden" else None,
+        hint=_hint(path[-1], beside=_keys_at(path[:-1], body)) if kind == "extra_forbidden" else _meant(got, context),
     )
+
+
+def _meant(got: Any, context: Mapping[str, Any]) -> str | None:
+    """The one of few values that the wrong one looks like; None where it is like none of them, or there are not few."""
+    choices = WORD.findall(str(context.get("expected_tags") or context.get("expected") or ""))
+    near = difflib.get_close_matches(str(got)[:100].lower(), choices, n=1)
+    return f"did you mean {near[0]!r}?" if near else None
 
 
 def _words(error: Mapping[str, Any]) -> str:
@@ -67,6 +76,10 @@ def _words(error: Mapping[str, Any]) -> str:
             return "is missing: it says which kind is meant"
         case "model_type" | "model_attributes_type" | "dict_type":
             return "must be a mapping of keys to values"
+        case "tuple_type" | "list_type":
+            return "must be a list"
+        case "string_type":
+            return "must be text"
         case _:
             text = str(error["msg"]).removeprefix("Value error, ")
             text = re.sub(r"^(?:Input|Tuple|String|List|Dictionary|Value) should ", "must ", text)

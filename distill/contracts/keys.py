@@ -86,7 +86,7 @@ class KeyRecord(KeyView):
         digest = digest_of_key(key)
         found = [one for one in self.secrets if hmac.compare_digest(one.digest, digest)]
         if not found:
-            raise NotAuthenticated("this API key is not known here", got="an unknown key")
+            raise unknown_key()
         if self.revoked_at is not None:
             raise NotAuthenticated(f"the API key {self.id} was revoked at {self.revoked_at}", got="a revoked key")
         ends = [end for end in (self.expires_at, found[0].until) if end is not None and end <= moment]
@@ -162,6 +162,15 @@ def id_of_key(key: str) -> str:
     return form[1]
 
 
+def unknown_key() -> NotAuthenticated:
+    """The error for a key that was never made here, or not with this secret."""
+    return NotAuthenticated(
+        "this API key is not known here",
+        got="an unknown key",
+        hint="is this the server that the key was made for? `stillhouse keys list`, asked by an admin, shows those it knows",
+    )
+
+
 def without_secrets(text: str) -> str:
     """The text with the secret of every key in it left out: the ids stay."""
     return SECRETS.sub(r"\1...", text)
@@ -190,7 +199,8 @@ def key_of_header(authorization: str | None) -> str:
         "there is no API key with this request",
         field="Authorization",
         expected="the header 'Authorization: Bearer sth_...'",
-        hint="`stillhouse` and the Python client take it from STILLHOUSE_KEY or STILLHOUSE_KEY_FILE",
+        hint="`stillhouse` and the Python client take it from STILLHOUSE_KEY or STILLHOUSE_KEY_FILE, and find that of their "
+        "own STILLHOUSE_HOME's stack by themselves: is this another one's server?",
     )
 
 

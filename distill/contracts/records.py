@@ -14,6 +14,10 @@ from distill.contracts.study import Child, StudySpec
 from distill.contracts.teachers import ResolvedTeacher
 
 
+EPOCHS_HELD = 500
+"""A record is written whole at each change: one that held thousands of epochs would be half a megabyte each time."""
+
+
 class JobState(StrEnum):
     """The states of a job's life; docs/architecture.md draws the edges."""
 
@@ -164,7 +168,7 @@ class JobRecord(Stored):
     num_steps: int | None = None
     checkpoint: CheckpointRef | None = None
     epochs: tuple[dict[str, float], ...] = ()
-    """Metrics of each finished epoch."""
+    """Metrics of the newest finished epochs, at most `EPOCHS_HELD`; the result has them all."""
     result: str | None = None
     """Path of ``result.json``, below the storage root."""
     revision: int = 0
@@ -185,6 +189,11 @@ class JobRecord(Stored):
     def attempt(self) -> int:
         """The number of the newest attempt; 0 before the first."""
         return len(self.attempts)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that are finished."""
+        return int(self.epochs[-1]["epoch"]) if self.epochs else 0
 
     @property
     def newest(self) -> Attempt | None:

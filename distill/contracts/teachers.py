@@ -1,5 +1,7 @@
 """A teacher: a named, immutable version with one or more members, and what the pool must know of it."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -110,6 +112,17 @@ class MemberManifest(Stored):
     job: str | None = None
     epoch: int | None = None
     """Of that job, where it is one of its snapshots."""
+
+
+def twins(members: Sequence[MemberManifest]) -> list[tuple[int, ...]]:
+    """Positions of members that are one and the same network, and say the same of every row; each group in order.
+
+    Two jobs with one seed, data and job file leave such members: an ensemble of them is no better than one.
+    """
+    alike: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for position, member in enumerate(members):
+        alike[member.weights_digest, member.model.model_dump_json()].append(position)
+    return [tuple(positions) for positions in alike.values() if len(positions) > 1]
 
 
 class TeacherManifest(Stored):

@@ -8,8 +8,7 @@ from redis.asyncio import Redis
 
 from distill.contracts import names
 from distill.contracts.base import now
-from distill.contracts.errors import NotAuthenticated
-from distill.contracts.keys import KeyRecord, id_of_key
+from distill.contracts.keys import KeyRecord, id_of_key, unknown_key
 from distill.journal.remembered import Remembered
 
 
@@ -35,6 +34,6 @@ class KnownKeys:
         """
         record = await self._known.find(id_of_key(key))
         if record is None:
-            raise NotAuthenticated("this API key is not known here", got="an unknown key")
+            raise unknown_key()
         record.check(key, self._today())
         return record

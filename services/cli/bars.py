@@ -212,10 +212,15 @@ def _who(event: Event | ProgressEvent, names: Mapping[str, str]) -> str:
 
 
 def _in_words(now: records.Progress) -> str:
-    return f"{now.phase}, step {now.step:,} of {now.num_steps:,}, epoch {now.epoch} of {now.num_epochs} {_figures(now)}".rstrip()
+    steps = [f"step {now.step:,} of {now.num_steps:,}"] if now.num_steps else []
+    return ", ".join([now.phase, *steps, f"epoch {now.epoch} of {now.num_epochs}", *_parts(now)])
 
 
 def _figures(now: records.Progress) -> str:
+    return ", ".join(_parts(now))
+
+
+def _parts(now: records.Progress) -> list[str]:
     shown = []
     if now.rows_per_s is not None:
         shown.append(f"{now.rows_per_s:,.0f} rows/s")
@@ -223,4 +228,4 @@ def _figures(now: records.Progress) -> str:
         shown.append(f"loss {now.loss:.4f}")
     if now.eta_s is not None:
         shown.append(f"{duration(now.eta_s)} left")
-    return ", ".join(shown)
+    return shown

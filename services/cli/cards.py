@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from distill.contracts.notify import Delivery, NotifySpec
 from distill.contracts.records import Attempt, JobRecord, JobState
-from distill.contracts.teachers import MemberManifest, TeacherRecord, TeacherResources, TeacherVersion
+from distill.contracts.teachers import MemberManifest, TeacherRecord, TeacherResources, TeacherVersion, twins
 from services.cli.screen import ago, duration
 from services.control_plane.views import StudyView
 
@@ -34,7 +34,7 @@ def job_card(job: JobRecord, told: Delivery | None = None) -> Iterator[str]:
     if job.dataset:
         data = job.dataset
         yield f"  data       {data.source}: {data.num_train} rows, {data.num_labelled} labels, {data.num_test} test rows"
-    yield f"  epochs     {len(job.epochs)} of {job.spec.training.epochs}"
+    yield f"  epochs     {job.num_epochs} of {job.spec.training.epochs}"
     if job.checkpoint:
         yield f"  checkpoint after epoch {job.checkpoint.epoch}, of attempt {job.checkpoint.attempt}"
     if job.spec.notify:
@@ -79,6 +79,11 @@ def version_lines(version: TeacherVersion) -> Iterator[str]:
         yield f"    {_replicas(version.resources)}"
         for position, member in enumerate(card.members):
             yield f"    member {position} has the modules {_modules(member)}"
+        for positions in twins(card.members):
+            yield (
+                f"    WARNING: members {', '.join(map(str, positions))} are one network, with equal weights: "
+                "together they know no more than one of them (train each with its own training.seed)"
+            )
 
 
 def _replicas(resources: TeacherResources) -> str:

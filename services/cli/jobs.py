@@ -146,6 +146,9 @@ def logs(
             for page in client.log_pages(found.id, attempt=attempt, follow=follow):
                 show_line(page)
             return
+        if not found.attempts and not follow:
+            say(f"{found.id} has not started: {found.state}, {found.reason.text}")
+            return
         texts = client.follow_log(found.id, attempt=attempt) if follow else client.log(found.id, attempt=attempt)
         for text in texts:
             typer.echo(text, nl=False)
@@ -291,4 +294,4 @@ def _name(view: "JobRecord | StudyView") -> "tuple[Kind, str]":
 
 
 def _epochs(job: JobRecord) -> str:
-    return f"{len(job.epochs)}/{job.spec.training.epochs}"
+    return f"{job.num_epochs}/{job.spec.training.epochs}"

@@ -59,11 +59,11 @@ def program(
 ) -> None:
     """Stillhouse: a shared pool of teacher ensembles teaches small students.
 
-    A first round, in three terminals or one after the other:
+    A first round:
 
-    - `stillhouse up` starts everything on this machine
-    - `stillhouse submit examples/digits-baseline.yaml --watch` trains a small network, and shows how it goes
-    - `stillhouse report ID` says what was gained, `stillhouse download ID` fetches the student
+    - `stillhouse up` in one terminal starts everything on this machine
+    - `stillhouse submit examples/digits-baseline.yaml --watch` in another trains a small network, and shows how it goes
+    - `stillhouse report ID` then says how good it is, and `stillhouse download ID` fetches it
 
     Or see it all at once: `stillhouse demo`.
     """

@@ -20,7 +20,7 @@ teams = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.add_typer(teams, name="teams", rich_help_panel="Teams")
+    app.add_typer(teams, name="teams", rich_help_panel="Teams and keys")
 
 
 @teams.callback(invoke_without_command=True)

@@ -14,13 +14,18 @@ def find_server(given: str | None = None, environment: Mapping[str, str] = os.en
     """The URL that was given, else ``STILLHOUSE_URL``, else the stack of this home, else its usual place.
 
     Raises:
-        DependencyDown: ``STILLHOUSE_HOME`` names a home without a stack: another one's would be taken for it.
+        DependencyDown: the stack of this home is starting, and has no URL yet; or ``STILLHOUSE_HOME`` names a home
+            without a stack: another one's would be taken for it.
     """
     if given or environment.get("STILLHOUSE_URL"):
         return (given or environment["STILLHOUSE_URL"]).rstrip("/")
     state = StackHome(home_folder(environment)).read()
     if state is not None and state.url is not None:
         return state.url
+    if state is not None and state.up is not None and state.up.find() is not None:
+        raise DependencyDown(
+            f"the stack of {home_folder(environment)} is not ready yet", hint="`stillhouse up` says 'ready' when it is"
+        )
     if environment.get("STILLHOUSE_HOME"):
         raise DependencyDown(
             f"no stack runs on {home_folder(environment)}", hint="`stillhouse up` starts one; --server names another"

@@ -125,7 +125,7 @@ class Wire:
         except NOBODY_THERE as error:
             raise DependencyDown(
                 f"nothing answers at {self.url}: is `stillhouse up` running?",
-                hint="start it, or name another server with --server or STILLHOUSE_URL",
+                hint="start it, and wait until it says 'ready'; or name another server with --server or STILLHOUSE_URL",
             ) from error
         except httpx.HTTPError as error:
             raise DependencyDown(f"{self.url} stopped answering: {error or type(error).__name__}") from error

@@ -28,7 +28,7 @@ from distill.contracts.facts import (
     TeacherReturned,
     WorkerFact,
 )
-from distill.contracts.records import Attempt, JobRecord, JobState, Outcome, Phase, Reason, Wish
+from distill.contracts.records import EPOCHS_HELD, Attempt, JobRecord, JobState, Outcome, Phase, Reason, Wish
 
 EDGES: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.STARTING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}),
@@ -176,10 +176,9 @@ def _worker_said(record: JobRecord, fact: WorkerFact) -> JobRecord:
             returned = record.model_copy(update={"teacher_awaited_since": None})
             return _reason(returned, PHASE_REASONS[Phase.TRAINING], fact.at)
         case EpochEnded():
-            kept = tuple(epoch for epoch in record.epochs if epoch["epoch"] < fact.epoch)
-            return record.model_copy(
-                update={"epochs": (*kept, fact.metrics | {"epoch": fact.epoch}), "updated_at": fact.at}
-            )
+            kept = [epoch for epoch in record.epochs if epoch["epoch"] < fact.epoch]
+            newest = (*kept, fact.metrics | {"epoch": fact.epoch})[-EPOCHS_HELD:]
+            return record.model_copy(update={"epochs": newest, "updated_at": fact.at})
         case CheckpointSaved():
             return record.model_copy(update={"checkpoint": fact.checkpoint, "updated_at": fact.at})
         case AttemptEnded():

@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -168,12 +169,14 @@ class Submission:
             number = int(wanted) if wanted.isdigit() else record.aliases[wanted]
             version = find_version(record, number)
         except (NotFound, KeyError) as error:
+            known = await self._known_teachers()
+            near = get_close_matches(use.name, known, n=2, cutoff=0.8)
             raise UnknownTeacher(
                 f"{field}: there is no teacher {use.name!r}",
                 field=field,
                 got=use.name,
-                expected=await self._known_teachers(),
-                hint="`stillhouse teachers list` shows what there is",
+                expected="one of " + ", ".join(known[:20]) if known else "a published teacher; there are none yet",
+                hint=f"did you mean {' or '.join(near)}?" if near else "`stillhouse teachers list` shows what there is",
             ) from error
         if version.state is not TeacherVersionState.READY or version.manifest is None:
             raise UnknownTeacher(
@@ -184,15 +187,14 @@ class Submission:
             )
         return version
 
-    async def _known_teachers(self) -> str:
-        known = [
-            f"{teacher.name}@{version.version}"
-            for teacher in await self._store.teachers()
-            if teacher.is_visible_to(self._team)
-            for version in teacher.versions
-            if version.state is TeacherVersionState.READY
-        ]
-        return "one of " + ", ".join(known[:20]) if known else "a published teacher; there are none yet"
+    async def _known_teachers(self) -> list[str]:
+        """Whatever of READY versions a job file may name, ``name@version`` and ``name@alias``."""
+        known = []
+        for teacher in await self._store.teachers():
+            ready = {one.version for one in teacher.versions if one.state is TeacherVersionState.READY}
+            names = [*map(str, sorted(ready)), *(alias for alias, number in teacher.aliases.items() if number in ready)]
+            known += [f"{teacher.name}@{name}" for name in names if teacher.is_visible_to(self._team)]
+        return known
 
     async def _member(self, source: MemberSource, field: str) -> CheckedMember:
         match source:

@@ -7,7 +7,9 @@ from distill.contracts.objective import FeatureTerm, LabelsTerm, ResponseTerm
 from distill.contracts.records import JobState
 from distill.contracts.report import Comparison, Frontier, ModelRole, ReportJob, ReportModel
 from distill.contracts.schedules import extremes
+from distill.contracts.teachers import ResolvedTeacher, twins
 from services.reports.headline import failure, job_name
+from services.reports.models import member_name
 from services.reports.words import count, label, listing, points, seconds
 
 MANY_JOBS = 4
@@ -20,11 +22,13 @@ def caveats(
     comparisons: Sequence[Comparison],
     jobs: Sequence[ReportJob],
     front: Frontier | None = None,
+    teachers: Sequence[ResolvedTeacher] = (),
 ) -> tuple[str, ...]:
     """Failures first, then what was seen in training, then how figures were taken."""
     return (
         *(failure(job) for job in jobs if job.state is not JobState.SUCCEEDED),
         *_untaught_answers(jobs),
+        *_twins(teachers),
         *_labels(models),
         *_overlaps(models),
         *_steps(models),
@@ -52,6 +56,15 @@ def _untaught_answers(jobs: Sequence[ReportJob]) -> Iterator[str]:
                 f"No term of {job_name(job)} reaches the student's last layer: its answers are those of the weights that "
                 "it started from. As a first stage of another job (init_from) that is meant so."
             )
+
+
+def _twins(teachers: Sequence[ResolvedTeacher]) -> Iterator[str]:
+    named = [(member_name(teacher, place), member) for teacher in teachers for place, member in enumerate(teacher.manifest.members)]
+    for positions in twins([member for _, member in named]):
+        yield (
+            f"{listing([named[position][0] for position in positions])} are one network, with equal weights: what an ensemble "
+            "gains over one of its members can't be seen here."
+        )
 
 
 def _labels(models: Sequence[ReportModel]) -> Iterator[str]:

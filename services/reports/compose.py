@@ -77,7 +77,7 @@ def _report(runs: Sequence[Run], *, alpha: float, within: float = 0.0, **identit
             "frontier": front,
             "jobs": jobs,
             "dataset": student.job.dataset,
-            "caveats": caveats(models, comparisons, jobs, front),
+            "caveats": caveats(models, comparisons, jobs, front, lines.teachers),
         }
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from distill.contracts.report import Comparison, Nearness, ReportModel
+from distill.contracts.teachers import ResolvedTeacher
 from services.reports.compare import compare, held_against
 from services.reports.models import teacher_models
 from services.reports.nearness import nearness
@@ -28,6 +29,11 @@ class Lines:
         self._members = taught_by[1:]
         data = self._groups[0].runs[0].job.dataset
         self._of_group = {id(group): self._held(group_model(group, self._voice, data)) for group in self._groups}
+
+    @property
+    def teachers(self) -> tuple[ResolvedTeacher, ...]:
+        """Those of the first generation; none where nobody was taught by the pool."""
+        return self._voice.job.teachers if self._voice else ()
 
     @property
     def models(self) -> tuple[ReportModel, ...]:

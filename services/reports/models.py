@@ -41,6 +41,11 @@ def trained_model(
     )
 
 
+def member_name(teacher: ResolvedTeacher, position: int) -> str:
+    """Such as ``fashion@1 member 0``."""
+    return f"{teacher.reference} member {position}"
+
+
 def architecture(model: ModelSpec | StudentSpec) -> str:
     """A model's architecture in words, such as ``resnet8x4, width 16``."""
     if model.source == "transformers":
@@ -89,7 +94,7 @@ def _members(
     return [
         ReportModel(
             role="member",
-            name=f"{teacher.reference} member {position}",
+            name=member_name(teacher, position),
             architecture=architecture(member.model),
             quality=measured.members[position] if measured else None,
             size=member.size,

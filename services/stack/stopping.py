@@ -16,6 +16,9 @@ from services.stack.processes import Child, ProcessId, remains, stop_remains, wa
 DRIVERS_S = 10.0
 """A driver that is interrupted ends within a second, and waits longer only for Redis."""
 
+LAST_WORDS_S = 5.0
+"""Once its stack has stopped, `up` says so, and ends: whoever stops it finds no process of it afterwards."""
+
 Say = Callable[[str], None]
 """Hears, in words for a person, what happens."""
 
@@ -33,12 +36,14 @@ def stop_stack(home: StackHome, *, say: Say = silent, timeout_s: float = 90.0) -
     state = home.read()
     if state is None:
         return False
-    supervisor = state.up.find() if state.up else None
-    if supervisor is not None and home.is_locked():
+    up = state.up
+    supervisor = up.find() if up else None
+    if up is not None and supervisor is not None and home.is_locked():
         say(f"asking process {supervisor.pid} to stop its stack")
         supervisor.send_signal(signal.SIGTERM)
         if not wait_until(lambda: not home.is_locked(), timeout_s=timeout_s, every_s=0.2):
             raise Conflict(f"process {supervisor.pid} has not stopped its stack after {timeout_s:.0f} s")
+        wait_until(lambda: up.find() is None, timeout_s=LAST_WORDS_S, every_s=0.05)
         return True
     with home.lock():
         children = [adopted(part) for part in (state.control_plane, state.ray, state.redis)]

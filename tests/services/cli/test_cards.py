@@ -66,6 +66,14 @@ def test_a_version_names_the_modules_that_terms_on_features_may_name():
     assert sum("has the modules" in line for line in lines) == 3
 
 
+def test_members_that_are_one_network_are_warned_of():
+    first, second, third = MANIFEST.members
+    same = MANIFEST.model_copy(update={"members": (first, second, third, first, first)})
+    (line,) = [line for line in version_lines(a_version(manifest=same)) if "WARNING" in line]
+    assert line.startswith("    WARNING: members 0, 3, 4 are one network, with equal weights")
+    assert not any("WARNING" in line for line in version_lines(a_version()))
+
+
 @pytest.mark.parametrize(
     ("resources", "line"),
     [

@@ -12,7 +12,7 @@ from distill.contracts.errors import Conflict
 from distill.contracts.measures import Snapshot
 from distill.contracts.notify import Delivery, NotifySpec
 from distill.contracts.pool import StorageUsage, StudentUsage, TeacherUsage, TeamUsage
-from distill.contracts.records import JobState
+from distill.contracts.records import Attempt, JobState
 from distill.contracts.study import Child
 from distill.contracts.teachers import MemberFromJob
 from services.control_plane.retention import Sort
@@ -38,7 +38,7 @@ def test_submit_and_watch_ends_with_zero_when_all_went_well(stillhouse: Run, job
     done = stillhouse("submit", job_file, "--watch")
     assert done.exit_code == 0, done.output
     assert "epoch 1: loss 0.5000, validation accuracy 87.5 %" in done.stdout
-    assert "training, step 5 of 10, epoch 0 of 1 1,000 rows/s, 1 min 05 s left" in done.stdout
+    assert "training, step 5 of 10, epoch 0 of 1, 1,000 rows/s, 1 min 05 s left" in done.stdout
     assert "job digits-abc123: SUCCEEDED" in done.stdout
 
 
@@ -105,7 +105,8 @@ def test_an_unknown_id_ends_with_three_and_suggests_what_looks_like_it(house: Ho
 
 
 def test_a_study_stands_for_its_student_where_a_job_is_meant(house: House, stillhouse: Run):
-    house.add_study("digits-s1", a_job("the-student"), a_job("the-baseline", role="baseline"))
+    begun = a_job("the-student", attempts=(Attempt(number=1),))
+    house.add_study("digits-s1", begun, a_job("the-baseline", role="baseline"))
     done = stillhouse("logs", "digits-s1")
     assert done.stdout == house.log
     assert "taking its student" in done.stderr
@@ -159,6 +160,13 @@ def test_a_job_that_waits_for_a_generation_says_which(house: House, stillhouse: 
 def test_logs_can_be_followed(house: House, stillhouse: Run):
     house.add(a_job())
     assert stillhouse("logs", "digits-abc123", "--follow").stdout == house.log
+
+
+def test_of_a_job_that_has_not_started_there_is_no_log_and_that_is_said(house: House, stillhouse: Run):
+    house.add(a_job())
+    done = stillhouse("logs", "digits-abc123")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "digits-abc123 has not started: QUEUED, because the test says so" in done.stderr
 
 
 def test_cancel_says_what_the_job_is_now(house: House, stillhouse: Run):

@@ -1,5 +1,6 @@
 """Pages, logs and downloads."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from distill.contracts.records import JobState
 from services.client import StillhouseClient
 from services.client.where import find_server
 from services.stack.home import StackHome, StackState
+from services.stack.processes import ProcessId
 from tests.services.client.stub_house import NOON, House, a_job
 
 WEIGHTS = bytes(range(256)) * 40
@@ -83,6 +85,12 @@ def test_the_server_is_the_given_one_then_the_environments_then_the_running_stac
 
 def test_a_home_without_a_stack_does_not_speak_to_anothers(tmp_path: Path):
     with pytest.raises(DependencyDown, match="no stack runs on"):
+        find_server(None, {"STILLHOUSE_HOME": str(tmp_path)})
+
+
+def test_a_stack_that_is_still_starting_is_not_taken_for_none(tmp_path: Path):
+    StackHome(tmp_path).write(StackState(mark="m", up=ProcessId.of(os.getpid())))
+    with pytest.raises(DependencyDown, match="is not ready yet"):
         find_server(None, {"STILLHOUSE_HOME": str(tmp_path)})
 
 

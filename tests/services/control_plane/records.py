@@ -77,11 +77,11 @@ MANIFEST = TeacherManifest(
     members=tuple(
         MemberManifest(
             model=ZooModel(name="mlp"),
-            weights_digest="sha256:" + "0" * 64,
+            weights_digest=f"sha256:{position:064x}",
             size=Size(parameters=1, bytes=1, flops=1, latency_ms={1: 1.0}, latency_threads=1, latency_device="cpu"),
             taps={"stages.0": (16,)},
         )
-        for _ in range(3)
+        for position in range(3)
     ),
     size=Size(parameters=3, bytes=3, flops=3, latency_ms={1: 3.0}, latency_threads=1, latency_device="cpu"),
     rows_per_s=1000.0,

@@ -63,6 +63,23 @@ def test_what_came_and_what_was_expected_stand_apart():
     assert "'resnet8x4'" in (problem.expected or "")
 
 
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"student": {"source": "zoo", "name": "resnet9"}}, "did you mean 'resnet8'?"),
+        ({"training": {"optimizer": {"kind": "AdamW"}}}, "did you mean 'adamw'?"),
+        ({"dataset": {"source": "fashionmnist"}}, "did you mean 'fashion-mnist'?"),
+        ({"dataset": {"source": "imagenet"}}, None),
+    ],
+)
+def test_a_value_that_looks_like_one_of_few_is_answered_with_it(change: dict[str, Any], hint: str | None):
+    assert the_problem_of(**change).hint == hint
+
+
+def test_a_list_is_asked_for_in_the_files_own_words():
+    assert the_problem_of(objective={"kind": "labels"}).message == "objective: must be a list"
+
+
 def test_a_pattern_is_said_in_words():
     assert "lower-case letters" in the_problem_of(name="My Job").message
 

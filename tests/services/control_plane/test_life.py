@@ -23,7 +23,7 @@ from distill.contracts.facts import (
     TeacherAwaited,
     TeacherReturned,
 )
-from distill.contracts.records import CheckpointRef, JobState, Outcome, Phase, Wish
+from distill.contracts.records import EPOCHS_HELD, CheckpointRef, JobState, Outcome, Phase, Wish
 from services.control_plane.life import EDGES, apply_fact
 from tests.services.control_plane.records import (
     NOON,
@@ -230,6 +230,14 @@ def test_an_epoch_that_is_run_again_replaces_the_first_one():
     for number, epoch in enumerate((1, 2, 2), start=5):
         job = after(job, said(EpochEnded(attempt=1, epoch=epoch, metrics={"step": float(number)}, at=NOON), number))
     assert [(one["epoch"], one["step"]) for one in job.epochs] == [(1, 5.0), (2, 7.0)]
+
+
+def test_of_thousands_of_epochs_the_newest_are_held():
+    job = a_running_job()
+    for epoch in range(1, EPOCHS_HELD + 3):
+        job = after(job, said(EpochEnded(attempt=1, epoch=epoch, metrics={"step": 1.0}, at=NOON), epoch + 5))
+    assert [one["epoch"] for one in job.epochs] == list(range(3, EPOCHS_HELD + 3))
+    assert job.num_epochs == EPOCHS_HELD + 2
 
 
 ATTEMPTS = st.integers(1, 4)

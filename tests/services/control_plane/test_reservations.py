@@ -106,6 +106,7 @@ async def test_an_alias_means_for_its_life_what_it_meant_at_first(api: httpx.Asy
     ("asked", "code", "field", "says"),
     [
         ({"teacher": "nobody@1"}, "unknown_teacher", "teacher", "one of wise@1"),
+        ({"teacher": "wise@prd"}, "unknown_teacher", "teacher", "did you mean wise@prod?"),
         ({"teacher": "wise@2"}, "unknown_teacher", "teacher", "READY"),
         ({"teacher": "wise"}, "invalid_spec", "teacher", "fashion@prod"),
         ({"rows_per_s": 0}, "invalid_spec", "rows_per_s", "greater than 0"),

@@ -63,10 +63,12 @@ def size(parameters: int, latency: float = 1.0, *, threads: int = 1) -> Size:
     )
 
 
-def member(parameters: int = 200_000, *, trained_on: DatasetFacts | None = None, width: int = 32) -> MemberManifest:
+def member(
+    parameters: int = 200_000, *, trained_on: DatasetFacts | None = None, width: int = 32, weights: str = DIGEST
+) -> MemberManifest:
     return MemberManifest(
         model=ZooModel(name="resnet8", args=ZooArgs(width=width)),
-        weights_digest=DIGEST,
+        weights_digest=weights,
         size=size(parameters, 4.0),
         taps={},
         trained_on=trained_on,
@@ -90,7 +92,7 @@ def teacher(*members: MemberManifest, name: str = "fashion", version: int = 1) -
 
 def three_members(*, trained_on: DatasetFacts | None = None) -> ResolvedTeacher:
     data = trained_on or facts(0, 30_000, labels=27_000)
-    return teacher(*(member(trained_on=data) for _ in range(3)))
+    return teacher(*(member(trained_on=data, weights=f"sha256:{position:064x}") for position in range(3)))
 
 
 def job_spec(*, teachers: bool = True, **changes: Any) -> JobSpec:

@@ -101,6 +101,12 @@ def test_members_that_saw_the_students_rows_are_said():
     )
 
 
+def test_members_that_are_one_network_are_said():
+    report = a_report(teachers=(teacher(member(), member(width=8), member()),))
+    assert any(c.startswith("fashion@1 member 0 and fashion@1 member 2 are one network") for c in report.caveats)
+    assert not any("one network" in c for c in a_report().caveats)
+
+
 def test_members_with_an_unknown_past_are_said():
     report = a_report(teachers=(teacher(member(), member()),))
     assert any(
