@@ -20,6 +20,7 @@ from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.figures import Figure, table
 from benchmarks.intervals import METHOD
 from benchmarks.machine import describe
+from distill.science.allocator import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["RAY_AUTH_MODE"] = "token"  # Ray reads it when it is imported, which may be before the stack is up
     # as Ctrl-C does: the stack must not outlive this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    keep_freed_memory()  # as ranks and replicas do; it is for loops without a pool too, which run in this process
     if given.profile:
         return _profile()
     chosen = _chosen(given.only)

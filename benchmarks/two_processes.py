@@ -20,6 +20,7 @@ from torch import Tensor
 from torch import multiprocessing as mp
 
 from benchmarks.workload import BATCH, NUM_CLASSES, SIDE, Student
+from distill.science.allocator import keep_freed_memory
 from distill.science.answers import Answers
 from distill.science.weights import load_model
 from student_worker.batches import Batch
@@ -99,6 +100,7 @@ def _teach(pipe: Connection, shared: Shared, folders: Sequence[Path], threads: i
     from benchmarks.in_process import Members
 
     torch.set_num_threads(threads)
+    keep_freed_memory()
     teacher = Members([load_model(folder)[0] for folder in folders])
     pipe.send("ready")
     while (asked := pipe.recv()) is not None:

@@ -6,6 +6,7 @@ Shapes: N rows of a step, M members, C classes.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ STUDENT = {"source": "zoo", "name": "cnn", "args": {"width": 12}}
 OBJECTIVE = [{"kind": "soft_targets", "weight": 0.9, "temperature": 4.0}, {"kind": "labels", "weight": 0.1}]
 DATA = {"source": "npz", "train": "rows.npz", "test": "test.npz"}
 CPU = torch.device("cpu")
+STEPS_A_TURN = 8
+"""Some 0.2 s of the student."""
 
 
 def write_rows(settings: NodeSettings) -> None:
@@ -143,16 +146,38 @@ class Student:
         )  # fmt: skip
 
 
+class Learning:
+    """A student on its way through its lessons, some steps at a time."""
+
+    def __init__(self, student: Student, lessons: Iterator[Lesson]) -> None:
+        self._student = student
+        self._lessons = enumerate(lessons)
+
+    def seconds_of(self, num_steps: int) -> float:
+        """Learn from the next ``num_steps`` batches, or as many as there are."""
+        began = time.perf_counter()
+        for number, (batch, said) in islice(self._lessons, num_steps):
+            self._student.training.step(batch, said, number=number)
+        return time.perf_counter() - began
+
+
 def epochs_of(student: Student, lessons: Iterator[Lesson]) -> list[float]:
     """Learn from every lesson; seconds of each epoch."""
-    at = time.perf_counter()
-    seconds = []
-    for number, (batch, said) in enumerate(lessons, start=1):
-        student.training.step(batch, said, number=number - 1)
-        if number % student.steps_per_epoch == 0:
-            seconds.append(time.perf_counter() - at)
-            at = time.perf_counter()
-    return seconds
+    learning = Learning(student, lessons)
+    return [learning.seconds_of(student.steps_per_epoch) for _ in range(student.record.spec.training.epochs)]
+
+
+def side_by_side(one: Learning, other: Learning, *, num_steps: int) -> tuple[float, float]:
+    """Seconds that each takes for ``num_steps``: a few of one, a few of the other, so that both meet the same machine."""
+    one_s = other_s = 0.0
+    for turn, begun in enumerate(range(0, num_steps, STEPS_A_TURN)):
+        steps = min(STEPS_A_TURN, num_steps - begun)
+        if turn % 2:
+            other_s += other.seconds_of(steps)
+        one_s += one.seconds_of(steps)
+        if not turn % 2:
+            other_s += other.seconds_of(steps)
+    return one_s, other_s
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from distill.contracts.settings import NodeSettings
 from distill.journal.client import open_redis
 from distill.journal.journal import Journal
 from distill.journal.watch import DirectiveWatch
+from distill.science.allocator import keep_freed_memory
 from distill.science.datasets import Dataset, load
 from distill.science.models import Classifier
 from student_worker.ending import Ending
@@ -44,6 +45,7 @@ def train_loop(config: dict[str, str]) -> str:
 def run_rank(plan: Plan, settings: NodeSettings, ranks: Ranks) -> Ending:
     """Run one rank, with a directive to follow and, on rank 0, a journal to write."""
     torch.set_num_threads(plan.record.spec.compute.threads_per_worker)
+    keep_freed_memory()
     redis = open_redis(settings.redis_url)
     with (
         DirectiveWatch(redis, plan.job, attempt=plan.attempt, keep_lease=False) as watch,

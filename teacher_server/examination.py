@@ -19,6 +19,7 @@ from distill.contracts.measures import Size
 from distill.contracts.models import InputSpec, ModelCard
 from distill.contracts.settings import NodeSettings
 from distill.contracts.teachers import CheckedMember, MemberFromFile, MemberManifest, TeacherManifest, TeacherVersion
+from distill.science.allocator import keep_freed_memory
 from distill.science.complexity import measure_size
 from distill.science.inputs import example_input
 from distill.science.models import Classifier, build
@@ -49,6 +50,7 @@ def examine(teacher: str, version: TeacherVersion, folder: Path, settings: NodeS
     resources = version.resources
     device = torch.device("cuda" if resources.num_gpus and torch.cuda.is_available() else "cpu")
     torch.set_num_threads(resources.threads)
+    keep_freed_memory()  # as a replica does: what is measured here is what it will do
     members = [_load(position, member, settings) for position, member in enumerate(version.members)]
     _check_that_they_agree(members)
     with in_precision(resources.precision, device):

@@ -50,10 +50,12 @@ class TeacherReplica:
             InvalidWeights: what lies on storage is not the version that ``args`` names.
         """
         # here, not above: Serve builds the application in a process of its own that needs no torch, and is quicker
+        from distill.science.allocator import keep_freed_memory
         from teacher_server.answering import Answering
         from teacher_server.batching import Batcher
         from teacher_server.memory import open_memory
 
+        keep_freed_memory()
         self._args = args
         self._device = _device()
         self._opened = ExitStack()

@@ -13,7 +13,6 @@ from distill.contracts.labels import fitting
 from distill.contracts.study import Child, StudySpec
 from distill.contracts.teachers import ResolvedTeacher
 
-
 EPOCHS_HELD = 500
 """A record is written whole at each change: one that held thousands of epochs would be half a megabyte each time."""
 

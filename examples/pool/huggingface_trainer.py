@@ -1,4 +1,4 @@
-"""``python -m examples.pool.huggingface_trainer --teacher digits-ensemble@demo``: Hugging Face's Trainer with a teacher of the pool.
+"""``python -m examples.pool.huggingface_trainer --teacher digits-ensemble@demo``: Hugging Face's Trainer, taught.
 
 A small vision transformer learns digits from fifty labels and a teacher's answers. All that is new is in `compute_loss`: the
 batch is sent before the student's forward pass, and the answer is waited for after it.

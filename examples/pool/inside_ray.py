@@ -1,4 +1,4 @@
-"""``python -m examples.pool.inside_ray --teacher digits-ensemble@demo``: a Ray task with a training loop of its own, taught by the pool.
+"""``python -m examples.pool.inside_ray --teacher digits-ensemble@demo``: a Ray task with a loop of its own.
 
 Inside the cluster a handle takes the place of HTTP: what a replica answers is read from Ray's shared memory. Each window is
 asked while the one before it is learned from.

@@ -1,4 +1,4 @@
-"""``python -m examples.pool.plain_torch --teacher digits-ensemble@demo``: a plain torch loop that asks the teacher pool over HTTP.
+"""``python -m examples.pool.plain_torch --teacher digits-ensemble@demo``: a plain torch loop that asks the pool over HTTP.
 
 A student of 2,410 parameters learns digits from fifty labels; then once more, with a teacher's answers to all 1,400 images.
 The loops of `alone` and `taught` differ in two lines.

@@ -59,7 +59,11 @@ def _untaught_answers(jobs: Sequence[ReportJob]) -> Iterator[str]:
 
 
 def _twins(teachers: Sequence[ResolvedTeacher]) -> Iterator[str]:
-    named = [(member_name(teacher, place), member) for teacher in teachers for place, member in enumerate(teacher.manifest.members)]
+    named = [
+        (member_name(teacher, position), member)
+        for teacher in teachers
+        for position, member in enumerate(teacher.manifest.members)
+    ]
     for positions in twins([member for _, member in named]):
         yield (
             f"{listing([named[position][0] for position in positions])} are one network, with equal weights: what an ensemble "
