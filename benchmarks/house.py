@@ -46,9 +46,7 @@ class House:
         self._held.close()
 
     @contextmanager
-    def served(
-        self, teacher: ResolvedTeacher, *, replicas: int = 1, threads: int = 1, max_batch_rows: int = 1024
-    ) -> Iterator[None]:
+    def served(self, teacher: ResolvedTeacher, *, replicas: int = 1, threads: int = 1) -> Iterator[None]:
         """Serve a teacher that lies on storage, as the control plane would, until the block ends."""
         from ray import serve
 
@@ -59,7 +57,6 @@ class House:
             version=teacher.version,
             digest=teacher.digest,
             threads=threads,
-            max_batch_rows=max_batch_rows,
         )
         application = names.application(teacher.name, teacher.version)
         serve.run(_application(args, replicas), name=application, route_prefix=None)

@@ -25,8 +25,6 @@ from teacher_server.folder import member_folder
 COSTS = (1, 3, 10)
 THREADS = (1, 2)
 TRIED_S = 1.0
-DEVICE_BATCH = 128
-"""Rows of one forward pass of the served teacher: larger ones are slower on a CPU, as is measured beside it."""
 
 
 def measure(bench: Bench) -> list[Figure]:
@@ -48,7 +46,7 @@ def _figures(bench: Bench, cost: int, teacher: Priced, student_us: float) -> lis
     def fresh() -> Iterator[dict[str, Callable[[], float]]]:
         with (
             sides.other_process(split_threads) as other,
-            bench.house.served(sides.teacher, threads=split_threads, max_batch_rows=DEVICE_BATCH),
+            bench.house.served(sides.teacher, threads=split_threads),
         ):
             other.wait_ready()
             yield {
@@ -57,7 +55,7 @@ def _figures(bench: Bench, cost: int, teacher: Priced, student_us: float) -> lis
                 "two bare processes": lambda: sides.split(other),
             }
 
-    # one process computes up to 1.7 times as fast as another of the same program, for as long as it lives
+    # anew in each round: of equal processes one may compute faster than the next for as long as it lives
     measured = in_turns(fresh, rounds=bench.effort.rounds)
     details = {
         "teacher": teacher.spec.model_dump(mode="json"),

@@ -70,7 +70,7 @@ def measure(bench: Bench) -> list[Figure]:
             members(batch.inputs)
         return perf_counter() - began
 
-    with bench.house.served(teacher, max_batch_rows=BATCH):
+    with bench.house.served(teacher):
         served()
         measured = in_turns(
             {

@@ -6,20 +6,24 @@ twice as slow in such a process, for as long as it lives (`python -m benchmarks.
 """
 
 import ctypes
+import os
 
 KEPT_BYTES = 1 << 30
 """At most so much freed memory stays at the end of a heap; and blocks of up to this size lie in one."""
+OWN_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of ``mallopt`` (malloc.h)."""
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees; whether its C library can: glibc can, others have no such setting.
+    """Let this process keep what it frees; whether it does now: of C libraries glibc has such a setting.
+
+    Where the environment holds one of glibc's own (`OWN_SETTINGS`), that stands.
 
     Source:
         mallopt(3), M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
+    if mallopt is None or any(name in os.environ for name in OWN_SETTINGS):
         return False
     return all(mallopt(parameter, KEPT_BYTES) == 1 for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))

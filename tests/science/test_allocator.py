@@ -19,3 +19,8 @@ def faults_of_a_forward_pass(*options: str) -> float:
 @pytest.mark.skipif(not keep_freed_memory(), reason="this C library has no such setting")
 def test_a_forward_pass_takes_its_memory_from_what_the_one_before_freed():
     assert faults_of_a_forward_pass("keep") < 1
+
+
+def test_what_the_operator_has_set_stands(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    assert not keep_freed_memory()

@@ -22,6 +22,13 @@ def test_each_problem_code_comes_back_as_its_own_error(
     assert caught.value.problem() == house.refusals["/v1/jobs"].problem()
 
 
+def test_the_class_that_ray_makes_of_an_error_that_a_task_raised_stands_for_no_code():
+    class RaisedInATask(NotFound):
+        """As Ray's own: of the error's class and of its own at once."""
+
+    assert errors_by_code()[RaisedInATask.code] is NotFound
+
+
 def test_a_server_that_is_not_there_is_named_with_what_to_do():
     with StillhouseClient(f"http://127.0.0.1:{free_ports(1)[0]}") as client, pytest.raises(DependencyDown) as caught:
         client.job("digits-abc123")
