@@ -52,12 +52,14 @@ class Shared:
 class OtherProcess:
     """A teacher in a process of its own, for as long as the ``with`` block lasts."""
 
-    def __init__(self, members: Sequence[Path], *, threads: int) -> None:
-        """``members`` are folders of cards and weights."""
+    def __init__(self, members: Sequence[Path], *, threads: int, keeps: bool = False) -> None:
+        """``members`` are folders of cards and weights; whether it ``keeps`` freed memory, as a replica does."""
         self._shared = Shared.make(len(members))
         context = mp.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_teach, args=(theirs, self._shared, list(members), threads), daemon=True)
+        self._process = context.Process(
+            target=_teach, args=(theirs, self._shared, list(members), threads, keeps), daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._process.start()
@@ -96,11 +98,12 @@ class OtherProcess:
         self._pipe.send((slot, len(rows)))
 
 
-def _teach(pipe: Connection, shared: Shared, folders: Sequence[Path], threads: int) -> None:
+def _teach(pipe: Connection, shared: Shared, folders: Sequence[Path], threads: int, keeps: bool) -> None:
     from benchmarks.in_process import Members
 
     torch.set_num_threads(threads)
-    keep_freed_memory()
+    if keeps:
+        keep_freed_memory()
     teacher = Members([load_model(folder)[0] for folder in folders])
     pipe.send("ready")
     while (asked := pipe.recv()) is not None:
