@@ -14,6 +14,8 @@ OWN_FIELD = re.compile(r"^([a-z_]+(?:\.[a-z_0-9]+)*): ")
 """Validators of whole specs begin their messages with the field that they mean."""
 WORD = re.compile(r"'([^']+)'")
 """One of the values that pydantic lists as ``'a', 'b' or 'c'``."""
+CLOSE = 0.7
+"""How alike two words are, at least, where one may be meant by the other: of values, whose others are often other things."""
 OUTSIDE_BODY = {"query", "path", "header"}
 
 
@@ -60,9 +62,9 @@ def _problem(error: Mapping[str, Any], body: Any) -> Problem:
 
 
 def _meant(got: Any, context: Mapping[str, Any]) -> str | None:
-    """The one of few values that the wrong one looks like; None where it is like none of them, or there are not few."""
+    """The one of few values that the wrong one looks like; None where it looks like none of them."""
     choices = WORD.findall(str(context.get("expected_tags") or context.get("expected") or ""))
-    near = difflib.get_close_matches(str(got)[:100].lower(), choices, n=1)
+    near = difflib.get_close_matches(str(got)[:100].lower(), choices, n=1, cutoff=CLOSE)
     return f"did you mean {near[0]!r}?" if near else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Self
 
-from tests.faults.redis_to_break import Connections, closed, hung_up
+from tests.faults.redis_to_break import Connections, closed, hung_up, stop_listening
 
 Manner = Literal[
     "well", "hangs", "500", "slow", "trickles", "cuts the body", "cuts the JSON", "says something else",
@@ -47,7 +47,7 @@ class RayServer:
     async def refuse(self) -> None:
         """Take no connection any more, and cut those that there are."""
         assert self._server is not None
-        self._server.close()
+        await stop_listening(self._server)
         await hung_up(self._answering)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

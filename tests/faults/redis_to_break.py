@@ -85,7 +85,7 @@ class DeafAfterAsking:
         try:
             yield f"redis://{credentials}@127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
         finally:
-            server.close()
+            await stop_listening(server)
             await hung_up(serving)
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, deaf: asyncio.Event) -> None:
@@ -99,6 +99,15 @@ class DeafAfterAsking:
             if deaf.is_set():
                 return
             writer.write(found)
+
+
+async def stop_listening(server: asyncio.Server) -> None:
+    """Close it; whoever it has just let in is served before, since asyncio would forget that connection and leave it open."""
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+    for _ in range(2):  # a turn of the loop for its transport, and one for who serves it
+        await asyncio.sleep(0)
+    server.close()
 
 
 async def hung_up(connections: Connections) -> None:

@@ -16,6 +16,7 @@ def faults_of_a_forward_pass(*options: str) -> float:
     return float(json.loads(done.stdout)["faults"])
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not keep_freed_memory(), reason="this C library has no such setting")
 def test_a_forward_pass_takes_its_memory_from_what_the_one_before_freed():
     assert faults_of_a_forward_pass("keep") < 1
