@@ -139,7 +139,7 @@ class TeacherPool:
             rows_per_s: how many rows the loop can take a second: replicas follow from it.
             answers: their precision, how many classes they tell, and whether they may be remembered ones; left out: fp16,
                 all classes, and remembered.
-            url: of the control plane; left out: ``STILLHOUSE_URL``, else ``http://127.0.0.1:8470``.
+            url: of the control plane; left out: ``STILLHOUSE_URL``, else this machine's stack.
             key: an API key with the scope ``submit``; left out: as in `teacher_server.reservation`.
             give_up_s: how long the teacher may be silent before `TeacherUnavailable` is raised.
 

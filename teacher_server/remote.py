@@ -67,7 +67,7 @@ class RemotePool:
         Args:
             teacher: ``name@version`` or ``name@alias``.
             rows_per_s: how many rows the loop can take a second: replicas follow from it.
-            url: of the control plane; left out, ``STILLHOUSE_URL``, else ``http://127.0.0.1:8470``.
+            url: of the control plane; left out, ``STILLHOUSE_URL``, else this machine's stack.
             key: an API key with the scope ``submit``; left out, ``STILLHOUSE_KEY``, else the file that
                 ``STILLHOUSE_KEY_FILE`` names, else this machine's stack's own.
             members: positions of the members asked; left out: all.

@@ -45,7 +45,7 @@ class HeldReservation:
         Args:
             teacher: ``name@version`` or ``name@alias``; the alias is resolved now, and never again.
             rows_per_s: how many rows the loop can take a second: replicas follow from it.
-            url: of the control plane; left out, ``STILLHOUSE_URL``, else ``http://127.0.0.1:8470``.
+            url: of the control plane; left out, ``STILLHOUSE_URL``, else this machine's stack.
             key: an API key with the scope ``submit``; left out, ``STILLHOUSE_KEY``, else the file that
                 ``STILLHOUSE_KEY_FILE`` names, else this machine's stack's own.
             timeout_s: for each answer of the control plane.

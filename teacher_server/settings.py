@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from distill.contracts.base import Spec
-from distill.contracts.credentials import find_key
+from distill.contracts.credentials import find_key, home_folder, url_of_stack
 
 DEFAULT_URL = "http://127.0.0.1:8470"
 
@@ -21,10 +21,10 @@ class ClientSettings(Spec):
     def from_environment(
         cls, environment: Mapping[str, str] = os.environ, *, url: str | None = None
     ) -> "ClientSettings":
-        """``url``, else ``STILLHOUSE_URL``, else the usual place of a stack on this machine; with the key that is for it.
+        """``url``, else ``STILLHOUSE_URL``, else the stack of this home, else its usual place; with the key that is for it.
 
         Raises:
             InvalidSpec: the key that the environment names is none.
         """
-        found = url or environment.get("STILLHOUSE_URL") or DEFAULT_URL
+        found = url or environment.get("STILLHOUSE_URL") or url_of_stack(home_folder(environment)) or DEFAULT_URL
         return cls(url=found, key=find_key(found, environment))

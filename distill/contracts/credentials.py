@@ -35,7 +35,7 @@ def find_key(url: str, environment: Mapping[str, str], *, file: Path | None = No
     if named := environment.get("STILLHOUSE_KEY_FILE"):
         return read_key(Path(named).expanduser())
     home = home_folder(environment)
-    if (home / KEY_FILE).is_file() and is_same_server(url, _url_of_stack(home)):
+    if (home / KEY_FILE).is_file() and is_same_server(url, url_of_stack(home)):
         return read_key(home / KEY_FILE)
     return None
 
@@ -73,7 +73,8 @@ def _place(url: str) -> tuple[str, str, int | None] | None:
     return parts.scheme, host, port
 
 
-def _url_of_stack(home: Path) -> str | None:
+def url_of_stack(home: Path) -> str | None:
+    """Where the stack of this state folder answers; None where none runs, or its URL can't be read."""
     try:
         found = json.loads((home / STACK_FILE).read_bytes()).get("url")
     except (OSError, ValueError, AttributeError):

@@ -86,7 +86,7 @@ def main() -> None:
     """Train, and print how good the student is."""
     parser = argparse.ArgumentParser(prog="python -m examples.pool.huggingface_trainer", description=main.__doc__)
     parser.add_argument("--teacher", required=True, help="name@version or name@alias of a teacher of digits")
-    parser.add_argument("--url", help="of the control plane; left out: STILLHOUSE_URL, else http://127.0.0.1:8470")
+    parser.add_argument("--url", help="of the control plane; left out: STILLHOUSE_URL, else this machine's stack")
     wanted = parser.parse_args()
     rows, tests = Digits.load()
     with RemotePool(wanted.teacher, rows_per_s=2000, url=wanted.url) as pool:

@@ -52,7 +52,7 @@ def main() -> None:
     """Train both, and print how good they are."""
     parser = argparse.ArgumentParser(prog="python -m examples.pool.plain_torch", description=main.__doc__)
     parser.add_argument("--teacher", required=True, help="name@version or name@alias of a teacher of digits")
-    parser.add_argument("--url", help="of the control plane; left out: STILLHOUSE_URL, else http://127.0.0.1:8470")
+    parser.add_argument("--url", help="of the control plane; left out: STILLHOUSE_URL, else this machine's stack")
     wanted = parser.parse_args()
     rows, tests = Digits.load()
     print(f"labels alone:            {accuracy(alone(rows), tests):.3f}")

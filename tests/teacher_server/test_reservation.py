@@ -101,5 +101,12 @@ def test_what_is_no_url_is_refused(url):
     ("environment", "url"),
     [({}, "http://127.0.0.1:8470"), ({"STILLHOUSE_URL": "http://house:1"}, "http://house:1")],
 )
-def test_the_environment_tells_where_the_control_plane_is(environment, url):
-    assert ClientSettings.from_environment(environment).url == url
+def test_the_environment_tells_where_the_control_plane_is(environment, url, tmp_path):
+    assert ClientSettings.from_environment({"STILLHOUSE_HOME": str(tmp_path)} | environment).url == url
+
+
+def test_the_stack_of_this_home_is_found_wherever_it_listens(tmp_path):
+    (tmp_path / "stack.json").write_text('{"url": "http://127.0.0.1:9"}')
+    home = {"STILLHOUSE_HOME": str(tmp_path)}
+    assert ClientSettings.from_environment(home).url == "http://127.0.0.1:9"
+    assert ClientSettings.from_environment(home | {"STILLHOUSE_URL": "http://house:1"}).url == "http://house:1"
