@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks.intervals import in_turns, interval_of, ratios
 
@@ -24,16 +25,10 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for what in ("forward", "step"):
         faults: dict[bool, list[float]] = {True: [], False: []}
-
-        def side(what: str, faults: dict[bool, list[float]], *, keep: bool) -> float:
-            found = _in_a_process(what, keep=keep)
-            faults[keep].append(found["faults"])
-            return found["us"]
-
         measured = in_turns(
             {
-                "kept": lambda what=what, faults=faults: side(what, faults, keep=True),
-                "not": lambda what=what, faults=faults: side(what, faults, keep=False),
+                "kept": partial(_side, what, keep=True, faults=faults[True]),
+                "not": partial(_side, what, keep=False, faults=faults[False]),
             },
             rounds=ROUNDS,
         )
@@ -48,11 +43,12 @@ def _range(values: list[float]) -> str:
     return f"{min(values):.1f} to {max(values):.1f}"
 
 
-def _in_a_process(what: str, *, keep: bool) -> dict[str, float]:
+def _side(what: str, *, keep: bool, faults: list[float]) -> float:
+    """Microseconds a row in a process of its own; its page faults a row go to ``faults``."""
     command = [sys.executable, "-m", "benchmarks.freed_memory", what, *(["keep"] if keep else [])]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    faults.append(found["faults"])
+    return float(found["us"])
 
 
 def _measure(what: str, *, keep: bool) -> dict[str, float]:
